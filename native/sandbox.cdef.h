@@ -1,0 +1,139 @@
+/* What Python sees of the core: a reading of native/include for cffi. "..." leaves layouts and values to the C compiler, which checks them. */
+
+/* status.h */
+typedef enum { SBX_OK, SBX_MALFORMED, SBX_INVALID, SBX_UNSUPPORTED, SBX_MODULE_LIMIT, SBX_LINK, SBX_INSTANTIATE, SBX_ELEMENT_OFFSET,
+               SBX_MEMORY_LIMIT, SBX_NO_MEMORY, SBX_BAD_IMAGE, SBX_TRAP, SBX_EXIT, SBX_HOST_CALL, SBX_INTERRUPTED, SBX_OUT_OF_FUEL,
+               SBX_STACK_EXHAUSTED, SBX_BUSY, SBX_USAGE, SBX_STATUS_COUNT, ... } sbx_status;
+typedef enum { SBX_TRAP_NONE, SBX_TRAP_STACK, SBX_TRAP_MEMORY_BOUNDS, SBX_TRAP_TABLE_BOUNDS, SBX_TRAP_COUNT, ... } sbx_trap;
+#define SBX_NO_OFFSET ...
+typedef struct { uint32_t status, trap; uint64_t offset; char message[...]; } sbx_error;
+const char *sbx_status_text(uint32_t status);
+const char *sbx_trap_message(uint32_t trap);
+void sbx_error_clear(sbx_error *err);
+
+/* types.h */
+typedef uint32_t sbx_valtype;
+#define SBX_I32 ...
+#define SBX_I64 ...
+#define SBX_F32 ...
+#define SBX_F64 ...
+#define SBX_FUNCREF ...
+#define SBX_EXTERNREF ...
+#define SBX_EXTERN_FUNC ...
+#define SBX_EXTERN_TABLE ...
+#define SBX_EXTERN_MEMORY ...
+#define SBX_EXTERN_GLOBAL ...
+#define SBX_FEATURE_COUNT ...
+#define SBX_FEATURES_SUPPORTED ...
+#define SBX_PAGE_SIZE ...
+const char *sbx_feature_name(uint32_t feature);
+typedef struct { const uint8_t *bytes; uint32_t length; } sbx_name;
+typedef struct { uint32_t params, results; const sbx_valtype *types; } sbx_functype;
+typedef struct { uint64_t min, max; uint8_t has_max, shared, is64; } sbx_limits;
+typedef struct { sbx_valtype element; sbx_limits limits; } sbx_tabletype;
+typedef struct { sbx_limits limits; } sbx_memorytype;
+typedef struct { sbx_valtype type; uint8_t is_mutable; } sbx_globaltype;
+typedef union { uint64_t u64; ...; } sbx_value;
+
+/* arena.h */
+void sbx_free(void *block);
+void sbx_stress_fail_after(long n);
+
+/* module.h */
+typedef struct {
+    uint64_t module_bytes;
+    uint32_t types, functions, imports, exports, globals, tables, segments, params, results, locals, body_bytes, nesting;
+} sbx_module_limits;
+typedef struct { uint32_t features; uint8_t metered, explicit_bounds, keep_debug_names; sbx_module_limits limits; ...; } sbx_compile_options;
+#define SBX_SEGMENT_ACTIVE ...
+#define SBX_SEGMENT_PASSIVE ...
+#define SBX_SEGMENT_DECLARATIVE ...
+#define SBX_INIT_NULL ...
+#define SBX_INIT_GLOBAL ...
+
+/* image.h */
+typedef enum { SBX_IMAGE_TYPES, SBX_IMAGE_VALTYPES, SBX_IMAGE_IMPORTS, SBX_IMAGE_EXPORTS, SBX_IMAGE_FUNCTIONS, SBX_IMAGE_TABLES,
+               SBX_IMAGE_MEMORIES, SBX_IMAGE_GLOBALS, SBX_IMAGE_ELEMENTS, SBX_IMAGE_ELEMENT_INITS, SBX_IMAGE_DATA, SBX_IMAGE_CUSTOMS,
+               SBX_IMAGE_CODE, SBX_IMAGE_DATA_PAGES, SBX_IMAGE_SECTION_COUNT, ... } sbx_image_section;
+typedef struct {
+    uint8_t build_id[32];
+    uint64_t size;
+    uint32_t features;
+    uint8_t metered, explicit_bounds, has_start, preinitialised;
+    uint32_t start;
+    uint32_t imported_functions, imported_tables, imported_memories, imported_globals;
+    uint32_t type_count, import_count, export_count, function_count, table_count, memory_count, global_count;
+    uint32_t element_count, data_count, run_count, custom_count, largest_frame;
+    uint64_t code_section_bytes;
+    struct { uint64_t offset, bytes; } sections[...];
+    ...;
+} sbx_image_header;
+typedef struct { uint32_t offset, length; } sbx_image_name;
+typedef struct { sbx_image_name module, name; uint32_t kind, type_index; sbx_tabletype table; sbx_memorytype memory; sbx_globaltype global; ...; }
+    sbx_image_import;
+typedef struct { sbx_image_name name; uint32_t kind, index; ...; } sbx_image_export;
+typedef struct { uint32_t type_index, code_units, frame_slots, wasm_offset; sbx_image_name name; ...; } sbx_image_function;
+typedef struct { uint32_t opcode; uint64_t bits; ...; } sbx_image_const;
+typedef struct { sbx_globaltype type; uint32_t imported; sbx_image_const init; ...; } sbx_image_global;
+typedef struct { uint32_t mode, type, table, count, first; sbx_image_const offset; ...; } sbx_image_elements;
+typedef struct { uint32_t mode, memory; uint64_t length; sbx_image_const offset; ...; } sbx_image_data;
+typedef struct { sbx_image_name name; uint64_t length; ...; } sbx_image_custom;
+typedef struct { const sbx_image_header *header; const uint8_t *base; uint64_t size; int fd; ...; } sbx_image;
+const uint8_t *sbx_build_id(void);
+sbx_status sbx_image_open(int fd, bool allow_unsealed, sbx_image **out, sbx_error *err);
+sbx_status sbx_image_from_bytes(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err);
+void sbx_image_release(sbx_image *image);
+sbx_name sbx_image_name_of(const sbx_image *image, sbx_image_name name);
+sbx_functype sbx_image_functype(const sbx_image *image, uint32_t type_index);
+sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_options *options, uint8_t **image, uint64_t *image_size,
+                       sbx_error *err);
+
+/* runtime.h */
+typedef struct sbx_store sbx_store;
+typedef struct sbx_call_engine sbx_call_engine;
+typedef struct { uint8_t *base; uint64_t size, max_pages, cap_pages; uint8_t guarded, has_max, grow_refused; ...; } sbx_memory;
+typedef struct { uint64_t *elements; uint64_t size, max, cap; sbx_valtype type; uint8_t has_max; ...; } sbx_table;
+typedef struct sbx_function { uint32_t type_id, kind; struct sbx_instance *instance; uint32_t index; const sbx_functype *type; ...; } sbx_function;
+typedef struct sbx_instance { sbx_memory *memory0; sbx_table **tables; sbx_memory **memories; uint32_t table_count, memory_count; ...; } sbx_instance;
+#define SBX_FUNCTION_WASM ...
+#define SBX_FUNCTION_NATIVE ...
+#define SBX_FUNCTION_EMBEDDER ...
+typedef struct { uint64_t memory_pages, table_elements; uint32_t instances; ...; } sbx_store_limits;
+typedef struct { uint8_t kind; void *object; } sbx_extern;
+typedef struct { sbx_value *cell; sbx_globaltype type; } sbx_extern_global;
+sbx_store *sbx_store_new(const sbx_store_limits *limits);
+sbx_status sbx_store_free(sbx_store *store);
+sbx_function *sbx_store_embedder_function(sbx_store *store, const sbx_functype *type, uint32_t number);
+sbx_status sbx_memory_new(sbx_store *store, const sbx_memorytype *type, bool guarded, sbx_memory **out, sbx_error *err);
+sbx_status sbx_table_new(sbx_store *store, const sbx_tabletype *type, uint64_t init, sbx_table **out, sbx_error *err);
+sbx_extern_global *sbx_global_new(sbx_store *store, sbx_globaltype type, sbx_value value);
+sbx_status sbx_instance_new(sbx_store *store, sbx_image *image, const sbx_extern *externs, size_t count, sbx_instance **out, sbx_error *err);
+sbx_status sbx_instance_init_elements(sbx_instance *instance, sbx_error *err);
+sbx_status sbx_instance_init_data(sbx_instance *instance, sbx_error *err);
+sbx_function *sbx_instance_function(sbx_instance *instance, uint32_t index);
+sbx_value *sbx_instance_global(sbx_instance *instance, uint32_t index, sbx_globaltype *type);
+bool sbx_instance_export(sbx_instance *instance, const uint8_t *name, size_t length, sbx_extern *out);
+int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta_pages);
+int64_t sbx_table_grow(sbx_table *table, uint64_t delta, uint64_t init);
+
+/* call_engine.h */
+typedef struct { uint64_t stack_slots; uint32_t call_depth, nesting; } sbx_call_engine_options;
+typedef struct { const sbx_function *function; sbx_instance *caller; uint64_t *values; } sbx_pending_call;
+typedef struct { const sbx_instance *instance; uint32_t function_index, wasm_offset; sbx_name name; } sbx_backtrace_frame;
+sbx_call_engine *sbx_call_engine_new(const sbx_call_engine_options *options);
+void sbx_call_engine_free(sbx_call_engine *engine);
+sbx_status sbx_call_engine_call(sbx_call_engine *engine, sbx_function *function, uint64_t *values, size_t capacity, sbx_error *err);
+sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, size_t capacity, sbx_error *err);
+void sbx_call_engine_abandon(sbx_call_engine *engine);
+const sbx_pending_call *sbx_call_engine_pending(const sbx_call_engine *engine);
+void sbx_call_engine_interrupt(sbx_call_engine *engine);
+void sbx_call_engine_clear_interrupt(sbx_call_engine *engine);
+void sbx_call_engine_set_fuel(sbx_call_engine *engine, int64_t fuel);
+int64_t sbx_call_engine_fuel(const sbx_call_engine *engine);
+bool sbx_call_engine_charge(sbx_call_engine *engine, uint64_t amount);
+uint32_t sbx_call_engine_trap(const sbx_call_engine *engine);
+uint32_t sbx_call_engine_exit_code(const sbx_call_engine *engine);
+size_t sbx_call_engine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame *frames, size_t capacity);
+int sbx_install_fault_handler(void);
+int sbx_thread_enter(void);
+void sbx_thread_leave(void);

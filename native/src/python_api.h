@@ -1,0 +1,11 @@
+/* Every declaration that the Python binding (native/sandbox.cdef.h) draws on, for the source that cffi generates. */
+#ifndef SBX_PYTHON_API_H
+#define SBX_PYTHON_API_H
+#include "arena.h"
+#include "call_engine.h"
+#include "image.h"
+#include "module.h"
+#include "runtime.h"
+#include "status.h"
+#include "types.h"
+#endif
