@@ -85,9 +85,10 @@ typedef struct sbx_image_elements {
 } sbx_image_elements;
 typedef struct sbx_image_data {
     uint32_t mode, memory;
-    uint64_t bytes_offset, length;  /* into DATA_BYTES; of active segments that RUNS replace only `length` is kept */
+    uint64_t bytes_offset, length;  /* into DATA_BYTES; SBX_IMAGE_NO_BYTES for active segments that RUNS replace: only `length` is kept */
     sbx_image_const offset;
 } sbx_image_data;
+#define SBX_IMAGE_NO_BYTES UINT64_MAX
 typedef struct sbx_image_run { uint64_t memory_offset, length, pages_offset; } sbx_image_run; /* multiples of SBX_IMAGE_PAGE; into DATA_PAGES */
 typedef struct sbx_image_custom { sbx_image_name name; uint64_t length; } sbx_image_custom;
 
