@@ -124,7 +124,13 @@ typedef struct sbx_module {
     sbx_name *function_names;  /* from the name section, by function index; NULL when absent; a broken name section is ignored */
     sbx_name module_name;
     uint8_t *declared_refs;  /* bit set per function index: may be the target of ref.func (specification 3.4.10, C.refs) */
+    /* What the decoder saw of invalid or unsupported things that the fields above cannot carry; sbx_validate_module
+     * reports it, so that a malformed module is told so first. NULL when there is nothing. */
+    const sbx_error *deferred;
 } sbx_module;
+
+/* Operand stack of one function, in values; higher is refused with SBX_MODULE_LIMIT ("operands"). */
+#define SBX_MAX_OPERANDS 1048576u
 
 /* Decodes the binary format (specification chapter 5): SBX_MALFORMED, SBX_UNSUPPORTED or SBX_MODULE_LIMIT with an offset.
  * Element and data segments, names and code point into `bytes`. Does not look into function bodies beyond their locals. */
