@@ -1,8 +1,8 @@
 """Builds the compute kernels: to WebAssembly with PyPI's `ziglang`, and natively with the C compiler for the reference checksums.
 
-    python -m benchmarks.build             builds what is missing
-    python -m benchmarks.build --rebuild   builds all of it anew
-    python -m benchmarks.build --check     native builds must give the checksums of the table, and a rebuild the committed bytes
+python -m benchmarks.build             builds what is missing
+python -m benchmarks.build --rebuild   builds all of it anew
+python -m benchmarks.build --check     native builds must give the checksums of the table, and a rebuild the committed bytes
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ZIG_VERSION = "0.17.0"
 # What every peer runs: the features of 2.0 that the oldest of them has. No vectors, no tail calls.
 FEATURES = "mvp+sign_ext+mutable_globals+nontrapping_fptoint+bulk_memory"
 WASM_FLAGS = (
-    "-target", "wasm32-freestanding", f"-mcpu={FEATURES}", "-O2", "-ffreestanding", "-nostdlib", "-ffp-contract=off", "-Wall", "-Wextra",
-    "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=65536",
+    "-target", "wasm32-freestanding", f"-mcpu={FEATURES}", "-O2", "-ffreestanding", "-nostdlib", "-ffp-contract=off",
+    "-Wall", "-Wextra", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=65536",
 )  # fmt: skip
 NATIVE_FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-DKERNEL_MAIN")
 
@@ -64,7 +64,7 @@ def native_checksum(kernel: Kernel, size: int, folder: Path) -> int:
     """`run(size)` of a native build of the kernel's source, unsigned."""
     compiler = os.environ.get("CC", "cc")
     if shutil.which(shlex.split(compiler)[0]) is None:
-        raise BuildError(f"the reference checksum of {kernel.name} needs a C compiler; {compiler!r} (from CC, or cc) was not found")
+        raise BuildError(f"{kernel.name}'s reference checksum needs a C compiler; {compiler!r} (CC, else cc) was not found")
     program = folder / kernel.name
     if not program.exists():
         run_tool([*shlex.split(compiler), *NATIVE_FLAGS, "-o", str(program), str(kernel.source)])
@@ -86,7 +86,7 @@ def check(kernels: Iterable[Kernel] = KERNELS) -> list[str]:
             if not kernel.wasm.exists():
                 problems.append(f"{kernel.name}: {kernel.wasm.name} is missing")
             elif rebuilt.read_bytes() != kernel.wasm.read_bytes():
-                problems.append(f"{kernel.name}: {kernel.wasm.name} is not what its source gives with this ziglang (made with {ZIG_VERSION})")
+                problems.append(f"{kernel.name}: {kernel.wasm.name} is not what its source gives (ziglang {ZIG_VERSION} made it)")
     return problems
 
 

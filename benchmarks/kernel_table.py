@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "kernels"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One kernel: `size` and `checksum` for measurements, `small_size` and `small_checksum` for tests; checksums are unsigned 64-bit."""
+    """One kernel: `size` and `checksum` for measurements, the small ones for tests; checksums are unsigned 64-bit numbers."""
 
     name: str
     about: str

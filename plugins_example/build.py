@@ -3,8 +3,8 @@
     python plugins_example/build.py [NAME …]           builds all, or those named
     python plugins_example/build.py --check [NAME …]   builds into a temporary folder and compares with the prebuilt files
 
-Tools: PyPI `ziglang` for C and Zig, PyPI `wasmtime` for the text format, npm (with node) for AssemblyScript. A missing tool is an error
-that names it; nothing is skipped.
+Tools: PyPI `ziglang` for C and Zig, PyPI `wasmtime` for the text format, npm (with node) for AssemblyScript. A missing tool
+is an error that names it; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def zig_library(source: Path, target: Path) -> None:
     """Freestanding Zig: what the source exports."""
     exports = [line.split()[2].partition("(")[0] for line in source.read_text().splitlines() if line.startswith("export fn ")]
     names = [f"--export={name}" for name in exports]
-    zig("build-exe", str(source), "-target", "wasm32-freestanding", "-O", "ReleaseSmall", "-fno-entry", "-fstrip", *names, f"-femit-bin={target}")
+    flags = ("-target", "wasm32-freestanding", "-O", "ReleaseSmall", "-fno-entry", "-fstrip", *names, f"-femit-bin={target}")
+    zig("build-exe", str(source), *flags)
 
 
 def assemblyscript(source: Path, target: Path) -> None:
@@ -80,8 +81,9 @@ def assemblyscript(source: Path, target: Path) -> None:
     if not compiler.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(CACHE), f"assemblyscript@{ASSEMBLYSCRIPT}"])
-    source_name, target_name = os.path.relpath(source), os.path.relpath(target)
-    run(["node", str(compiler), source_name, "-o", target_name, "-Oz", "--runtime", "stub", "--use", "abort=", "--disable", "bulk-memory"])
+    # The compiler takes names relative to the current folder only.
+    files = (os.path.relpath(source), "-o", os.path.relpath(target))
+    run(["node", str(compiler), *files, "-Oz", "--runtime", "stub", "--use", "abort=", "--disable", "bulk-memory"])
 
 
 def text_format(source: Path, target: Path) -> None:
@@ -143,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             different = check(names)
             for name in different:
-                print(f"{name}: {prebuilt(name).name} is not what its source gives (ziglang {ZIGLANG}, assemblyscript {ASSEMBLYSCRIPT})")
+                print(f"{name}: {name}.wasm is not what its source gives (ziglang {ZIGLANG}, assemblyscript {ASSEMBLYSCRIPT})")
             if not different:
                 print(f"{len(names)} plugins agree with their sources")
             return 1 if different else 0

@@ -1,0 +1,105 @@
+"""The suite `compute`: kernels without imports, the same bytes for every contender; results checked, rounds interleaved."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import geometric_mean, median
+from typing import Any
+
+from benchmarks.kernel_table import Kernel
+from benchmarks.prepare import ROOT, environment, say
+
+TIMEOUT_SECONDS = 300.0
+
+
+class WrongResult(Exception):
+    """A contender failed or computed something else; the text says who, where and what."""
+
+
+@dataclass
+class Times:
+    """The seconds of one contender on one kernel, one entry a round."""
+
+    compile: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+    run: list[float] = field(default_factory=list)
+
+    @property
+    def spread(self) -> float:
+        """(slowest - fastest) / median of the run times."""
+        return (max(self.run) - min(self.run)) / median(self.run)
+
+
+@dataclass
+class Figures:
+    """What a run of the suite gave: times[kernel][peer], and the version that each peer reports of itself."""
+
+    times: dict[str, dict[str, Times]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def ratio(self, kernel: str, peer: str, base: str) -> float:
+        """How long `peer` runs for each second of `base`: medians, run time only. Above 1, base is faster."""
+        return median(self.times[kernel][peer].run) / median(self.times[kernel][base].run)
+
+    def mean_ratio(self, peer: str, base: str) -> float:
+        """The geometric mean of the ratios over all kernels."""
+        return geometric_mean([self.ratio(kernel, peer, base) for kernel in self.times])
+
+
+def measure_once(peer: str, kernel: Kernel, options: Mapping[str, Any]) -> dict[str, Any]:
+    """One measurement in a fresh process. Raises WrongResult."""
+    task = {
+        "peer": peer,
+        "wasm": str(kernel.wasm),
+        "small_size": kernel.small_size,
+        "size": kernel.size,
+        "options": dict(options),
+    }
+    command = [sys.executable, "-m", "benchmarks.peers.child"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(task),
+            env=environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise WrongResult(f"{peer} on {kernel.name}: no result within {TIMEOUT_SECONDS:.0f} s") from None
+    if done.returncode != 0:
+        raise WrongResult(f"{peer} on {kernel.name}: its process ended with {done.returncode}\n{done.stderr.strip()}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    for size, result, expected in (
+        (kernel.small_size, answer["small_result"], kernel.small_checksum),
+        (kernel.size, answer["result"], kernel.checksum),
+    ):
+        if result != expected:
+            raise WrongResult(f"{peer} on {kernel.name}: run({size}) = {result}, a native build gives {expected}")
+    return answer
+
+
+def measure(peers: Sequence[str], kernels: Iterable[Kernel], rounds: int, options: Mapping[str, Any]) -> Figures:
+    """All rounds. In each, all peers run each kernel in turn; who begins changes from round to round. Raises WrongResult."""
+    figures = Figures()
+    chosen = list(kernels)
+    for kernel in chosen:
+        figures.times[kernel.name] = {peer: Times() for peer in peers}
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
+        first = number % len(peers)
+        for kernel in chosen:
+            for peer in [*peers[first:], *peers[:first]]:
+                answer = measure_once(peer, kernel, options)
+                times = figures.times[kernel.name][peer]
+                times.compile.append(answer["compile"])
+                times.start.append(answer["start"])
+                times.run.append(answer["run"])
+                figures.versions[peer] = answer["version"]
+    return figures

@@ -1,0 +1,42 @@
+"""One measurement in a fresh process: a task in JSON on stdin, its times in JSON on stdout.
+
+Task: {peer, wasm, small_size, size, options}.
+Answer: {version, compile, start, run, small_result, result}: seconds, unsigned numbers.
+`start` holds the instantiation and a first small call, so that lazy work is not counted as running.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import PEERS
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """Runs the task with the peer that it names."""
+    peer = importlib.import_module(PEERS[task["peer"]])
+    data = Path(task["wasm"]).read_bytes()
+    version = peer.version()
+    # What an engine imports is neither compilation nor start-up of the module: a first, tiny module pays for it.
+    peer.compile(b"\0asm\1\0\0\0", task["options"])
+    begin = time.perf_counter()
+    compiled = peer.compile(data, task["options"])
+    ready = time.perf_counter()
+    run = peer.start(compiled)
+    small_result = run(task["small_size"])
+    started = time.perf_counter()
+    result = run(task["size"])
+    done = time.perf_counter()
+    return {
+        "version": version, "compile": ready - begin, "start": started - ready, "run": done - started,
+        "small_result": small_result, "result": result,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    json.dump(measure(json.load(sys.stdin)), sys.stdout)
