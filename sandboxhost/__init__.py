@@ -1,0 +1,76 @@
+"""Run untrusted WebAssembly plugins in worker processes. Names are loaded when first used, so that importing this costs nothing."""
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        CallError,
+        Cancelled,
+        DeadlineExceeded,
+        DecodeError,
+        ElementOffsetOutOfBounds,
+        Frame,
+        FuelExhausted,
+        GuestExit,
+        HostClosed,
+        HostFunctionError,
+        InstantiationError,
+        LimitExceeded,
+        LinkError,
+        ManifestError,
+        MemoryLimit,
+        ModuleError,
+        Overloaded,
+        PayloadTooLarge,
+        ProtocolError,
+        SandboxError,
+        SignatureMismatch,
+        StackLimit,
+        Trap,
+        UnknownFunction,
+        ValidationError,
+        WorkerError,
+        WorkerLost,
+        WorkerStartError,
+    )
+    from .grants import Grants
+    from .limits import Limits, ProcessLimits
+    from .statistics import HostStatistics, Usage, WorkerStatistics
+    from .values import FunctionType, GlobalType, MemoryType, TableType, ValueType, externref, f32, f64, funcref, i32, i64
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "errors": (
+        "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted", "GuestExit",
+        "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "ManifestError", "MemoryLimit",
+        "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "SandboxError", "SignatureMismatch", "StackLimit", "Trap",
+        "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost", "WorkerStartError",
+    ),
+    "grants": ("Grants",),
+    "limits": ("Limits", "ProcessLimits"),
+    "statistics": ("HostStatistics", "Usage", "WorkerStatistics"),
+    "values": (
+        "FunctionType", "GlobalType", "MemoryType", "TableType", "ValueType", "externref", "f32", "f64", "funcref", "i32", "i64",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [  # noqa: PLE0604
+    "__version__", *_MODULE_OF,
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'sandboxhost' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

@@ -1,0 +1,154 @@
+"""Option records: what the host tells a worker or compile process in LOAD, RUN, BOOT and COMPILE. Checked though the host wrote them."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgpack
+
+from .errors import ProtocolError, printable
+from .wire import unpack_map
+
+__all__ = ["CompileOptions", "LoadOptions", "RunOptions", "WorkerOptions"]
+
+R = TypeVar("R", bound="LoadOptions | RunOptions | WorkerOptions | CompileOptions")
+Check = Callable[[Any], bool]
+
+
+def _encode(record: Any) -> bytes:
+    return bytes(msgpack.packb(record._asdict()))
+
+
+def _decode(cls: type[R], data: bytes) -> R:
+    values = unpack_map(data, cls.__name__, max_len=1_000_000)
+    for name in (*values, *cls._fields):
+        if name not in values or name not in cls._fields:
+            raise ProtocolError(f"{cls.__name__}.{printable(name, 80)}: {'missing' if name in cls._fields else 'unknown'} field")
+    for name, check in _CHECKS[cls].items():
+        if not check(values[name]):
+            raise ProtocolError(f"{cls.__name__}.{name}: unexpected {type(values[name]).__name__}")
+    return cls(**values)
+
+
+class LoadOptions(NamedTuple):
+    """Options of LOAD."""
+
+    instance: str
+    """"fresh" or "persistent"."""
+    functions: tuple[tuple[str, str], ...]
+    """The application's functions that the plugin imports and may call, as (module, name); HOST_CALL names them by index."""
+    directories: tuple[tuple[str, bool], ...]
+    """(guest path, writable), in the order of their descriptors."""
+    environment: tuple[str, ...]
+    """"NAME=value"."""
+    arguments: tuple[str, ...]
+    """The whole argv, for guests called as a library."""
+    clock_ns: int | None
+    """Grants.clock_ns"""
+    random_seed: int | None
+    """Grants.random_seed"""
+    limits: Mapping[str, Any]
+    """Limits.to_wire()"""
+    image_bytes: int
+
+    def encode(self) -> bytes:
+        """Bytes for Load.options."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> LoadOptions:
+        """The opposite. Raises ProtocolError naming the field."""
+        return _decode(cls, data)
+
+
+class RunOptions(NamedTuple):
+    """Options of RUN."""
+
+    arguments: tuple[str, ...]
+    """The whole argv."""
+    environment: tuple[str, ...]
+    """"NAME=value"; the worker uses these instead of LoadOptions.environment."""
+    stdin: bytes
+    """With stdio "capture"."""
+    stdio: str
+    """"capture": stdout and stderr come as OUTPUT; "descriptors": DESCRIPTORS("run", call id) brought stdin, stdout and stderr."""
+
+    def encode(self) -> bytes:
+        """Bytes for Run.options."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> RunOptions:
+        """The opposite. Raises ProtocolError naming the field."""
+        return _decode(cls, data)
+
+
+class WorkerOptions(NamedTuple):
+    """Options of BOOT."""
+
+    endpoint: str
+    """Of the host's ROUTER socket."""
+    routing_id: bytes
+    """16 bytes: the worker's identity there."""
+    threads: int
+    limits: Mapping[str, Any]
+    """ProcessLimits.to_wire()"""
+
+    def encode(self) -> bytes:
+        """Bytes for Boot.options."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> WorkerOptions:
+        """The opposite. Raises ProtocolError naming the field."""
+        return _decode(cls, data)
+
+
+class CompileOptions(NamedTuple):
+    """Options of COMPILE."""
+
+    features: tuple[str, ...] | None
+    """Names to allow; None: all that are supported."""
+    metered: bool
+    explicit_bounds: bool
+    source_bytes: int
+    """Length of the module in the first descriptor."""
+    limits: Mapping[str, Any]
+    """Limits.to_wire()"""
+    disassemble: bool
+    """Write the listing of every function to the third descriptor."""
+
+    def encode(self) -> bytes:
+        """Bytes for Compile.options."""
+        return _encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> CompileOptions:
+        """The opposite. Raises ProtocolError naming the field."""
+        return _decode(cls, data)
+
+
+def _texts(value: Any) -> bool:
+    return type(value) is tuple and all(type(item) is str for item in value)
+
+
+def _pairs(second: type) -> Check:
+    return lambda value: type(value) is tuple and all(type(i) is tuple and tuple(map(type, i)) == (str, second) for i in value)
+
+
+def _is(*kinds: type) -> Check:
+    return lambda value: type(value) in kinds
+
+
+_number_or_none = _is(int, type(None))
+_CHECKS: dict[type[Any], dict[str, Check]] = {
+    LoadOptions: {
+        "instance": lambda v: v in ("fresh", "persistent"), "functions": _pairs(str), "directories": _pairs(bool), "environment": _texts,
+        "arguments": _texts, "clock_ns": _number_or_none, "random_seed": _number_or_none, "limits": _is(dict), "image_bytes": _is(int)},
+    RunOptions: {"arguments": _texts, "environment": _texts, "stdin": _is(bytes), "stdio": lambda v: v in ("capture", "descriptors")},
+    WorkerOptions: {
+        "endpoint": _is(str), "routing_id": lambda v: type(v) is bytes and len(v) == 16, "threads": _is(int), "limits": _is(dict)},
+    CompileOptions: {
+        "features": lambda v: v is None or _texts(v), "metered": _is(bool), "explicit_bounds": _is(bool), "source_bytes": _is(int),
+        "limits": _is(dict), "disassemble": _is(bool)},
+}

@@ -1,0 +1,440 @@
+"""The wire: message classes, one frame of many messages, and a decoder that trusts nothing.
+
+A frame is a run of msgpack arrays `[kind, field, …]`, one a message, nothing around them: so that no array needs to be longer than the
+longest message, and a frame of nested headers allocates next to nothing. Payloads and option records are opaque bytes inside.
+
+Host to worker (ZeroMQ):   LOAD UNLOAD CALL RUN HOST_RESULT CANCEL STOP
+Host to process (lifeline): BOOT or COMPILE first, then DESCRIPTORS with file descriptors attached (SCM_RIGHTS)
+Worker to host (ZeroMQ):   READY LOADED RESULT FAILED HOST_CALL OUTPUT BYE
+Compile process to host (lifeline): MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
+
+Order: the DESCRIPTORS of a LOAD or RUN are sent before it, so they are there when it is read. Worker ids of calls are the host's; a
+worker may only answer ids that it was given. OUTPUT of a call precedes its RESULT or FAILED.
+"""
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Iterable
+from typing import Any, NamedTuple, get_type_hints
+
+import msgpack
+
+from .errors import MAX_TEXT, ProtocolError, SandboxError, from_wire, printable, to_wire
+from .statistics import Usage
+from .values import ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
+
+MAX_FRAME = 64 * 2**20
+"""Bytes of one frame, in either direction."""
+MAX_TEXT_BYTES = 64 * 2**10
+"""Bytes of one text field, export names included."""
+MAX_DATAGRAM = 64 * 2**10
+"""Bytes of one lifeline datagram."""
+MAX_DETAIL = 32 * 2**10
+"""Bytes of an error's detail."""
+UNLIMITED = -1
+"""In fuel and time_left_ns: no limit."""
+STDOUT, STDERR = 1, 2
+_MAX_FIELDS = 16
+
+
+class Direction(enum.Enum):
+    """Who reads: each direction has its own kinds."""
+
+    TO_WORKER = "host to worker"
+    TO_HOST = "worker to host"
+    FROM_COMPILER = "compile process to host"
+
+
+class Signed(int):
+    """Annotation of integer fields that may be UNLIMITED (-1)."""
+
+
+# ---- host to worker ----
+
+class Load(NamedTuple):
+    """Take over a plugin: its image is the first, its directories the further descriptors of DESCRIPTORS("load", plugin). Answer:
+    LOADED(id), or FAILED(id) with LinkError. Nothing of the guest runs."""
+
+    id: int
+    plugin: int
+    name: str
+    options: bytes
+    """options.LoadOptions"""
+
+
+class Unload(NamedTuple):
+    """Drop a plugin; its calls in progress end as usual. No answer."""
+
+    plugin: int
+
+
+class Call(NamedTuple):
+    """Call an export. Answer: RESULT or FAILED."""
+
+    id: int
+    plugin: int
+    parent: int
+    """0, or the id of the suspended call whose host function makes this one: run it on that call's thread, on top of it."""
+    function: str
+    fuel: Signed
+    time_left_ns: Signed
+    payload: bytes
+
+
+class Run(NamedTuple):
+    """Run a WASI command (`_start`). Answer: RESULT whose payload is the exit code as one packed i32, or FAILED."""
+
+    id: int
+    plugin: int
+    parent: int
+    fuel: Signed
+    time_left_ns: Signed
+    options: bytes
+    """options.RunOptions"""
+
+
+class HostResult(NamedTuple):
+    """Answer to HOST_CALL: packed results, or, when not ok, the error's text as UTF-8 (the call must then end as HostFunctionError)."""
+
+    id: int
+    sequence: int
+    ok: bool
+    payload: bytes
+
+
+class Cancel(NamedTuple):
+    """End a call as soon as possible; it still gets its one answer."""
+
+    id: int
+
+
+class Stop(NamedTuple):
+    """End the process: no call is in progress, or they do not matter any more."""
+
+
+# ---- host to process, on the lifeline ----
+
+class Boot(NamedTuple):
+    """First datagram to a worker."""
+
+    options: bytes
+    """options.WorkerOptions"""
+
+
+class Compile(NamedTuple):
+    """First datagram to a compile process; descriptors attached: module bytes (sealed), image (empty), and with disassemble one more."""
+
+    options: bytes
+    """options.CompileOptions"""
+
+
+class Descriptors(NamedTuple):
+    """Descriptors travel with this datagram. role "load": image, then directories in the order of LoadOptions; role "run": stdin,
+    stdout, stderr of the call."""
+
+    role: str
+    id: int
+    """The plugin (role "load") or the call (role "run")."""
+    number: int
+
+
+# ---- worker to host ----
+
+class Ready(NamedTuple):
+    """First message of a worker: it can take calls."""
+
+    pid: int
+    threads: int
+    build_id: bytes
+    level: str
+    """Lock-down reached: "full", "no-userns", "seccomp-only", "basic" or "none"."""
+
+
+class Loaded(NamedTuple):
+    """Answer to LOAD."""
+
+    id: int
+    plugin: int
+
+
+class Result(NamedTuple):
+    """A call's results."""
+
+    id: int
+    fuel: int
+    time_ns: int
+    memory: int
+    payload: bytes
+
+
+class Failed(NamedTuple):
+    """A call, a load or a compilation ended with an error."""
+
+    id: int
+    code: str
+    text: str
+    detail: bytes
+    fuel: int
+    time_ns: int
+    memory: int
+
+
+class HostCall(NamedTuple):
+    """The guest calls a function of the application; the call waits for HOST_RESULT with the same id and sequence."""
+
+    id: int
+    sequence: int
+    function: int
+    """Index into LoadOptions.functions."""
+    payload: bytes
+
+
+class Output(NamedTuple):
+    """What the guest wrote to stdout (1) or stderr (2)."""
+
+    id: int
+    stream: int
+    data: bytes
+
+
+class Bye(NamedTuple):
+    """The worker ends by its own decision."""
+
+    reason: str
+
+
+# ---- compile process to host ----
+
+class ModuleFigures(NamedTuple):
+    """First message of an answer; counts include imports."""
+
+    types: int
+    functions: int
+    tables: int
+    memories: int
+    globals: int
+    element_segments: int
+    data_segments: int
+    code_bytes: int
+    has_start: bool
+
+
+class ModuleImport(NamedTuple):
+    """One import, in the module's order."""
+
+    module: str
+    name: str
+    kind: int
+    """ExternKind"""
+    params: bytes
+    """Function: a byte of ValueType a parameter; table: the element type; global: its type."""
+    results: bytes
+    minimum: int
+    maximum: Signed
+    mutable: bool
+
+
+class ModuleExport(NamedTuple):
+    """One export."""
+
+    name: str
+    kind: int
+    params: bytes
+    results: bytes
+    minimum: int
+    maximum: Signed
+    mutable: bool
+
+
+class ModuleMemory(NamedTuple):
+    """One memory of the index space."""
+
+    minimum: int
+    maximum: Signed
+
+
+class ModuleCustom(NamedTuple):
+    """One custom section."""
+
+    name: str
+    length: int
+
+
+class Compiled(NamedTuple):
+    """Last message of an answer."""
+
+    image_bytes: int
+    build_id: bytes
+
+
+Message = (
+    Load | Unload | Call | Run | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result | Failed | HostCall
+    | Output | Bye | ModuleFigures | ModuleImport | ModuleExport | ModuleMemory | ModuleCustom | Compiled
+)
+
+_KINDS: dict[Direction, dict[int, type[Any]]] = {
+    Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile, 10: Descriptors},
+    Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye},
+    Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory, 36: ModuleCustom,
+                              37: Compiled},
+}
+_NUMBER = {cls: number for kinds in _KINDS.values() for number, cls in kinds.items()}
+_EXACT = {int: int, Signed: int, str: str, bytes: bytes, bool: bool}
+
+
+class _Shape(NamedTuple):
+    cls: type[Any]
+    types: tuple[type, ...]
+    """Exact types of kind and fields."""
+    minimum: tuple[tuple[int, int], ...]
+    """(position, least value) of the integers."""
+    names: tuple[str, ...]
+
+
+def _shape(cls: type[Any]) -> _Shape:
+    hints = get_type_hints(cls)
+    names = cls._fields
+    minimum = tuple((i + 1, -1 if hints[name] is Signed else 0) for i, name in enumerate(names) if issubclass(hints[name], int)
+                    and hints[name] is not bool)
+    return _Shape(cls, (int, *(_EXACT[hints[name]] for name in names)), minimum, names)
+
+
+_SHAPES = {direction: {number: _shape(cls) for number, cls in kinds.items()} for direction, kinds in _KINDS.items()}
+
+
+class _Packers(threading.local):
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(autoreset=False, buf_size=4096)
+
+
+_packers = _Packers()
+
+
+def encode(messages: Iterable[Message]) -> bytes:
+    """One frame. Raises ProtocolError: a field out of range, or the frame larger than MAX_FRAME."""
+    packer = _packers.packer
+    try:
+        for message in messages:
+            packer.pack((_NUMBER[type(message)], *message))
+        frame: bytes = packer.bytes()
+    except (OverflowError, ValueError, TypeError) as exc:
+        raise ProtocolError(f"cannot encode {type(message).__name__}: {exc}") from None
+    finally:
+        packer.reset()
+    if len(frame) > MAX_FRAME:
+        raise ProtocolError(f"frame: {len(frame)} bytes are more than {MAX_FRAME}")
+    return frame
+
+
+def decode(frame: bytes, direction: Direction) -> list[Any]:
+    """The messages of one frame. Raises ProtocolError, which names the message and the field; nothing is returned then."""
+    if len(frame) > MAX_FRAME:
+        raise ProtocolError(f"frame: {len(frame)} bytes are more than {MAX_FRAME}")
+    unpacker = msgpack.Unpacker(
+        use_list=False, raw=False, strict_map_key=True, max_buffer_size=MAX_FRAME, max_array_len=_MAX_FIELDS, max_map_len=0, max_ext_len=0,
+        max_str_len=MAX_TEXT_BYTES, max_bin_len=MAX_FRAME)
+    shapes = _SHAPES[direction]
+    messages: list[Any] = []
+    try:
+        unpacker.feed(frame)
+        for item in unpacker:
+            shape = shapes.get(item[0]) if type(item) is tuple and item and type(item[0]) is int else None
+            if shape is None:
+                raise ProtocolError(f"{direction.value}: message {len(messages)}: unknown kind {_kind_of(item)}")
+            if tuple(map(type, item)) != shape.types:
+                raise _wrong_types(shape, item)
+            for position, least in shape.minimum:
+                if not least <= item[position] < 2**63:
+                    raise ProtocolError(f"{shape.cls.__name__}.{shape.names[position - 1]}: {item[position]} is out of range")
+            messages.append(shape.cls._make(item[1:]))
+        end = unpacker.tell()
+    except (ValueError, msgpack.UnpackException) as exc:
+        raise ProtocolError(f"{direction.value}: message {len(messages)}: not msgpack within bounds: {_words(exc)}") from None
+    if end != len(frame):
+        raise ProtocolError(f"{direction.value}: message {len(messages)}: {len(frame) - end} bytes at the end are cut off")
+    return messages
+
+
+def _kind_of(item: object) -> str:
+    return printable(repr(item[0] if isinstance(item, tuple) and item else item), 80)
+
+
+def _words(exc: BaseException) -> str:
+    return printable(str(exc) or type(exc).__name__, 200)
+
+
+def _wrong_types(shape: _Shape, item: tuple[Any, ...]) -> ProtocolError:
+    name = shape.cls.__name__
+    if len(item) != len(shape.types):
+        return ProtocolError(f"{name}: expected {len(shape.names)} fields, got {len(item) - 1}")
+    position = next(i for i, (value, kind) in enumerate(zip(item, shape.types, strict=True)) if type(value) is not kind)
+    return ProtocolError(f"{name}.{shape.names[position - 1]}: expected {shape.types[position].__name__}, got {type(item[position]).__name__}")
+
+
+# ---- errors inside FAILED ----
+
+def failed(id: int, exc: BaseException, usage: Usage = Usage()) -> Failed:
+    """The FAILED message for an exception."""
+    code, text, detail = to_wire(exc)
+    blob = msgpack.packb(detail)
+    if len(blob) > MAX_DETAIL:
+        detail.pop("frames", None)
+        detail.pop("because", None)
+        blob = msgpack.packb(detail)
+    return Failed(id, code, text[:MAX_TEXT], blob, usage.fuel, usage.time_ns, usage.memory)
+
+
+def failure(message: Failed) -> SandboxError:
+    """The exception in a FAILED message. Raises ProtocolError."""
+    if len(message.detail) > MAX_DETAIL:
+        raise ProtocolError(f"Failed.detail: {len(message.detail)} bytes are more than {MAX_DETAIL}")
+    return from_wire(message.code, message.text, unpack_map(message.detail, "Failed.detail", max_len=64))
+
+
+def unpack_map(data: bytes, what: str, max_len: int) -> dict[str, Any]:
+    """A msgpack map with text keys and arrays of at most `max_len`. Raises ProtocolError that begins with `what`."""
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=False, max_array_len=max_len, max_map_len=64, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException) as exc:
+        raise ProtocolError(f"{what}: not msgpack within bounds: {_words(exc)}") from None
+    if type(value) is not dict or not all(type(key) is str for key in value):
+        raise ProtocolError(f"{what}: expected a map with text keys")
+    return value
+
+
+# ---- extern types inside MODULE… messages ----
+
+def extern_fields(kind: ExternKind, type_: ExternType) -> tuple[int, bytes, bytes, int, Signed, bool]:
+    """(kind, params, results, minimum, maximum, mutable) of ModuleImport and ModuleExport."""
+    maximum: int | None = None
+    params = results = b""
+    minimum, mutable = 0, False
+    if isinstance(type_, FunctionType):
+        params, results = bytes(type_.params), bytes(type_.results)
+    elif isinstance(type_, TableType):
+        params, minimum, maximum = bytes([type_.element]), type_.minimum, type_.maximum
+    elif isinstance(type_, MemoryType):
+        minimum, maximum = type_
+    else:
+        params, mutable = bytes([type_.type]), type_.mutable
+    return int(kind), params, results, minimum, Signed(UNLIMITED if maximum is None else maximum), mutable
+
+
+def extern_type(message: ModuleImport | ModuleExport) -> ExternType:
+    """The type in a ModuleImport or ModuleExport. Raises ProtocolError naming the field."""
+    name = type(message).__name__
+    try:
+        kind = ExternKind(message.kind)
+        params = tuple(ValueType(code) for code in message.params)
+        results = tuple(ValueType(code) for code in message.results)
+    except ValueError as exc:
+        raise ProtocolError(f"{name}: {exc}") from None
+    maximum = None if message.maximum < 0 else int(message.maximum)
+    if kind is ExternKind.FUNC:
+        return FunctionType(params, results)
+    if kind is ExternKind.MEMORY:
+        return MemoryType(message.minimum, maximum)
+    if len(params) != 1:
+        raise ProtocolError(f"{name}.params: expected one type for a {kind}, got {len(params)}")
+    return TableType(params[0], message.minimum, maximum) if kind is ExternKind.TABLE else GlobalType(params[0], message.mutable)
