@@ -19,7 +19,7 @@ typedef struct sbx_memory {
     uint64_t reserved;    /* bytes of address space, guard included */
     uint8_t guarded;      /* reservation covers every 32-bit index + 32-bit offset: no compares needed */
     uint8_t has_max;      /* the type declares a maximum */
-    uint8_t grow_refused; /* set when a grow was refused by the store's limit; the call engine's user reads and clears it */
+    uint8_t grow_refused; /* set when a grow that the type allows was refused (the store's limit, or the machine's); the call engine's user reads and clears it */
     sbx_store *store;
 } sbx_memory;
 
@@ -72,6 +72,7 @@ struct sbx_instance {
     uint8_t *dropped_elements;      /* one byte per element segment */
     void *user;                     /* the embedder's */
     sbx_instance *next;             /* all instances of the store */
+    struct sbx_extern_global *global_records; /* by global index: what externs of kind global point to; filled on first use */
     sbx_value own_globals[];        /* inline: one load for an executor */
 };
 

@@ -1,5 +1,6 @@
 /* Image checker: every count, index, range, kind and type in the records, so that the run time may follow them without looking. */
 #include "image_internal.h"
+#include "wasm_ops.h"
 #include <string.h>
 
 #define MAX_TABLE 0xFFFFFFFFull
@@ -60,13 +61,13 @@ static bool readable_global(const checker *c, uint64_t index, sbx_valtype type)
 static bool const_ok(const checker *c, const sbx_image_const *init, sbx_valtype type)
 {
     switch (init->opcode) {
-    case 0x41: return type == SBX_I32 && init->bits <= UINT32_MAX;
-    case 0x42: return type == SBX_I64;
-    case 0x43: return type == SBX_F32 && init->bits <= UINT32_MAX;
-    case 0x44: return type == SBX_F64;
-    case 0x23: return readable_global(c, init->bits, type);
-    case 0xD0: return sbx_is_reference(type);
-    case 0xD2: return type == SBX_FUNCREF && init->bits < c->h->function_count;
+    case SBX_WASM_i32_const: return type == SBX_I32 && init->bits <= UINT32_MAX;
+    case SBX_WASM_i64_const: return type == SBX_I64;
+    case SBX_WASM_f32_const: return type == SBX_F32 && init->bits <= UINT32_MAX;
+    case SBX_WASM_f64_const: return type == SBX_F64;
+    case SBX_WASM_global_get: return readable_global(c, init->bits, type);
+    case SBX_WASM_ref_null: return sbx_is_reference(type);
+    case SBX_WASM_ref_func: return type == SBX_FUNCREF && init->bits < c->h->function_count;
     default: return false;
     }
 }

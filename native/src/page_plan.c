@@ -1,5 +1,6 @@
 /* Pre-initialised pages: turns the active data segments of a module into page runs that an instance maps copy-on-write. */
 #include "image_internal.h"
+#include "wasm_ops.h"
 #include <string.h>
 
 /* Each run costs an instance one mapping, and a process may have some 65,000 of them. */
@@ -9,8 +10,6 @@
 /* Hostile segments are one byte each, a page apart: what the pages may cost is bounded by what the segments hold. */
 #define MAX_BYTES (256ull << 20)
 #define FREE_BYTES (1ull << 20)
-
-enum { I32_CONST = 0x41 };
 
 static bool run_less(const void *a, const void *b, const void *context)
 {
@@ -30,7 +29,7 @@ static bool segments_are_static(const sbx_module *module, uint32_t *active, uint
         if (segment->memory != 0 || module->memory_count == 0 || module->imported_memories > 0)
             return false;
         uint64_t size = module->memories[0].limits.min * SBX_PAGE_SIZE;
-        if (segment->offset.opcode != I32_CONST || segment->length > size || segment->offset.bits > size - segment->length)
+        if (segment->offset.opcode != SBX_WASM_i32_const || segment->length > size || segment->offset.bits > size - segment->length)
             return false;
         *active += segment->length > 0;
         *bytes += segment->length;
@@ -47,7 +46,7 @@ static bool elements_may_trap(const sbx_module *module)
         if (segment->mode != SBX_SEGMENT_ACTIVE)
             continue;
         uint64_t size = module->tables[segment->table].limits.min; /* of imported ones too: they are at least as large */
-        if (segment->offset.opcode != I32_CONST || segment->count > size || segment->offset.bits > size - segment->count)
+        if (segment->offset.opcode != SBX_WASM_i32_const || segment->count > size || segment->offset.bits > size - segment->count)
             return true;
     }
     return false;

@@ -1,0 +1,111 @@
+/* Linear memories: address space reserved once, so that the base never moves; growing and the bulk operations. */
+#include "store_internal.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A 32-bit index, a 32-bit offset and an access of at most 16 bytes, rounded up generously. */
+#define GUARDED_BYTES ((8ull << 30) + SBX_PAGE_SIZE)
+/* Behind an explicitly checked memory: turns an error of ours into a fault. */
+#define GUARD_BYTES SBX_PAGE_SIZE
+_Static_assert(sizeof(size_t) == 8, "memories reserve more address space than 32 bits have");
+
+static void memory_destroy(void *object)
+{
+    sbx_memory *memory = object;
+    if (!memory->base)
+        return;
+    munmap(memory->base, memory->reserved);
+    memory->store->pages_used -= memory->size / SBX_PAGE_SIZE;
+}
+
+static sbx_status check_type(const sbx_limits *limits, sbx_error *err)
+{
+    if (limits->is64 || limits->shared)
+        return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "%s memories are not supported", limits->is64 ? "64-bit" : "shared");
+    if (limits->min > SBX_MAX_PAGES32 || (limits->has_max && (limits->max > SBX_MAX_PAGES32 || limits->max < limits->min)))
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a memory type with impossible limits");
+    return SBX_OK;
+}
+
+static sbx_status reserve(sbx_memory *memory, uint64_t pages, sbx_error *err)
+{
+    memory->reserved = memory->guarded ? GUARDED_BYTES : (memory->cap_pages ? memory->cap_pages : 1) * SBX_PAGE_SIZE + GUARD_BYTES;
+    void *base = mmap(NULL, memory->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "cannot reserve %llu bytes of address space for a memory: %s",
+                        (unsigned long long)memory->reserved, strerror(errno));
+    memory->base = base;
+    if (pages && mprotect(base, pages * SBX_PAGE_SIZE, PROT_READ | PROT_WRITE) != 0)
+        return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "cannot allocate a memory of %llu bytes: %s",
+                        (unsigned long long)(pages * SBX_PAGE_SIZE), strerror(errno));
+    memory->size = pages * SBX_PAGE_SIZE;
+    memory->store->pages_used += pages;
+    return SBX_OK;
+}
+
+sbx_status sbx_memory_new(sbx_store *store, const sbx_memorytype *type, bool guarded, sbx_memory **out, sbx_error *err)
+{
+    const sbx_limits *limits = &type->limits;
+    *out = NULL;
+    sbx_status status = check_type(limits, err);
+    if (status != SBX_OK)
+        return status;
+    uint64_t left = store->limits.memory_pages > store->pages_used ? store->limits.memory_pages - store->pages_used : 0;
+    if (limits->min > left)
+        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, "a memory of %llu pages exceeds the limit of %llu pages, %llu of them in use",
+                        (unsigned long long)limits->min, (unsigned long long)store->limits.memory_pages,
+                        (unsigned long long)store->pages_used);
+    sbx_store_object *mark = store->objects;
+    sbx_memory *memory = sbx_store_alloc(store, sizeof *memory, memory_destroy);
+    if (!memory)
+        return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory for a memory instance");
+    memory->store = store;
+    memory->guarded = guarded;
+    memory->has_max = limits->has_max != 0;
+    memory->max_pages = limits->has_max ? limits->max : SBX_MAX_PAGES32;
+    memory->cap_pages = memory->max_pages < store->limits.memory_pages ? memory->max_pages : store->limits.memory_pages;
+    status = reserve(memory, limits->min, err);
+    if (status != SBX_OK) {
+        sbx_store_rollback(store, mark);
+        return status;
+    }
+    *out = memory;
+    return SBX_OK;
+}
+
+int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta)
+{
+    sbx_store *store = memory->store;
+    uint64_t old = memory->size / SBX_PAGE_SIZE;
+    if (delta > memory->max_pages - old)
+        return -1;
+    if (delta > memory->cap_pages - old || delta > store->limits.memory_pages - store->pages_used) {
+        memory->grow_refused = 1;
+        return -1;
+    }
+    if (delta && mprotect(memory->base + memory->size, delta * SBX_PAGE_SIZE, PROT_READ | PROT_WRITE) != 0) {
+        memory->grow_refused = 1;
+        return -1;
+    }
+    store->pages_used += delta;
+    memory->size += delta * SBX_PAGE_SIZE;
+    return (int64_t)old;
+}
+
+sbx_trap sbx_memory_fill(sbx_memory *memory, uint64_t to, uint8_t value, uint64_t count)
+{
+    if (!sbx_memory_contains(memory, to, count))
+        return SBX_TRAP_MEMORY_BOUNDS;
+    memset(memory->base + to, value, count);
+    return SBX_TRAP_NONE;
+}
+
+sbx_trap sbx_memory_copy(sbx_memory *to_memory, sbx_memory *from_memory, uint64_t to, uint64_t from, uint64_t count)
+{
+    if (!sbx_memory_contains(to_memory, to, count) || !sbx_memory_contains(from_memory, from, count))
+        return SBX_TRAP_MEMORY_BOUNDS;
+    memmove(to_memory->base + to, from_memory->base + from, count);
+    return SBX_TRAP_NONE;
+}
