@@ -134,7 +134,7 @@ class CallError(SandboxError):
     function: str
     """Name of the export that was called."""
     usage: Usage
-    fields = _CALL_FIELDS
+    fields: ClassVar[Mapping[str, Any]] = _CALL_FIELDS
 
 
 class Trap(CallError):
@@ -185,7 +185,7 @@ class LimitExceeded(SandboxError):
     plugin: str
     function: str
     usage: Usage
-    fields = _LIMIT_FIELDS
+    fields: ClassVar[Mapping[str, Any]] = _LIMIT_FIELDS
 
 
 class FuelExhausted(LimitExceeded):
@@ -270,14 +270,14 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
         text = text[: limit - 1] + "…"
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def to_wire(exc: BaseException) -> tuple[str, str, dict[str, Any]]:
     """(code, text, detail) of an exception. One that is not ours becomes a WorkerError that names its type.
 
-    `detail` holds the attributes that differ from their defaults (`plugin`, `function` and `usage` excepted: the host knows them),
-    and under "because" the (code, text, detail) of a `__cause__` of ours.
+    `detail` holds the attributes that differ from their defaults (not `plugin`, `function` and `usage`: the host knows them) and,
+    under "because" the (code, text, detail) of a `__cause__` of ours.
     """
     if not isinstance(exc, SandboxError):
         return "worker", f"internal error: {type(exc).__name__}: {exc}"[:MAX_TEXT], {}
@@ -300,7 +300,7 @@ def from_wire(code: str, text: str, detail: Mapping[str, Any]) -> SandboxError:
 
     Raises ProtocolError: unknown code, an attribute that the class does not have, or one of the wrong type.
     """
-    cls = _CODES.get(code) if isinstance(code, str) else None
+    cls = _CODES.get(code)
     if cls is None:
         raise ProtocolError(f"error.code: unknown code {printable(repr(code), 80)}")
     attributes: dict[str, Any] = {}
@@ -347,6 +347,7 @@ def _check_frames(name: str, value: Any) -> tuple[Frame, ...]:
 _number = _check((int, float), "a number")
 _text = _check((str,), "text")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "offset": _check((int, type(None)), "an offset"), "cause": _text, "frames": _check_frames, "code": _check((int,), "an integer"),
-    "limit": _text, "allowed": _number, "retry_after": _number, "maybe_ran": _check((bool,), "a boolean"), "reason": _text, "key": _text,
+    "offset": _check((int, type(None)), "an offset"), "cause": _text, "frames": _check_frames,
+    "code": _check((int,), "an integer"), "limit": _text, "allowed": _number, "retry_after": _number,
+    "maybe_ran": _check((bool,), "a boolean"), "reason": _text, "key": _text,
 }

@@ -47,26 +47,26 @@ class Grants:
     arguments: tuple[str, ...] = ()
     """Command-line arguments after the program's name, for a command that is run without its own."""
     clock: float | None = None
-    """Resolution in seconds to which the guest sees the real clocks (1e-9: full). None: a clock that starts at 0 and moves by a fixed
-    step at each look, the same in every run."""
+    """Resolution in seconds to which the guest sees the real clocks (1e-9: full). None: a clock that starts at 0 and moves by a
+    fixed step at each look, the same in every run."""
     random_seed: int | None = None
     """Seed of the guest's random numbers, for runs that repeat. None: unpredictable ones."""
     functions: tuple[tuple[str, str], ...] | None = None
-    """The application's functions that the plugin may import, as (module, name). None: every function registered with the host under
-    `@host.function` (registering is granting); (): none."""
+    """The application's functions that the plugin may import, as (module, name). None: every function registered with the host
+    under `@host.function` (registering is granting); (): none."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "directories", {d.guest: (d.host, "rw" if d.writable else "ro") for d in map(_directory, *_items(self.directories))})
-        if not isinstance(self.environment, Mapping):
-            raise ManifestError(f"grants.environment: expected a mapping, got {self.environment!r}", key="environment")
+        directories = map(_directory, *_items(self.directories))
+        set_(self, "directories", {d.guest: (d.host, "rw" if d.writable else "ro") for d in directories})
+        _mapping(self.environment, "environment")
         _strings(self.environment.values(), "environment")
         for name in _strings(self.environment, "environment"):
             if not name or "=" in name:
                 raise ManifestError(f"grants.environment: {name!r} is no variable's name", key="environment")
         set_(self, "environment", dict(self.environment))
         set_(self, "arguments", _strings(self.arguments, "arguments"))
-        if self.clock is not None and (isinstance(self.clock, bool) or not isinstance(self.clock, (int, float)) or not 0 < self.clock < 1e9):
+        if self.clock is not None and (type(self.clock) not in (int, float) or not 0 < self.clock < 1e9):
             raise ManifestError(f"grants.clock: expected a resolution in seconds or None, got {self.clock!r}", key="clock")
         if self.random_seed is not None and (type(self.random_seed) is not int or not 0 <= self.random_seed < 2**64):
             raise ManifestError(f"grants.random_seed: expected 0 to 2^64-1 or None, got {self.random_seed!r}", key="random_seed")
@@ -101,10 +101,15 @@ class Grants:
         return Grants(kept, variables, self.arguments, self.clock, self.random_seed, allowed)
 
 
+def _mapping(value: object, name: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ManifestError(f"grants.{name}: expected a mapping, got {value!r}", key=name)
+    return value
+
+
 def _items(directories: object) -> tuple[list[Any], list[Any]]:
-    if not isinstance(directories, Mapping):
-        raise ManifestError(f"grants.directories: expected a mapping, got {directories!r}", key="directories")
-    return list(directories.keys()), list(directories.values())
+    mapping = _mapping(directories, "directories")
+    return list(mapping.keys()), list(mapping.values())
 
 
 def _directory(guest: object, value: object) -> DirectoryGrant:
@@ -112,7 +117,8 @@ def _directory(guest: object, value: object) -> DirectoryGrant:
         raise ManifestError(f"grants.directories: {guest!r} is no guest path", key="directories")
     host, mode = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, "ro")
     if not isinstance(host, (str, os.PathLike)) or mode not in ("ro", "rw"):
-        raise ManifestError(f"grants.directories: {guest!r}: expected a path or (path, \"ro\" or \"rw\"), got {value!r}", key="directories")
+        raise ManifestError(
+            f"grants.directories: {guest!r}: expected a path or (path, 'ro' or 'rw'), got {value!r}", key="directories")
     return DirectoryGrant(guest, os.path.abspath(os.fspath(host)), mode == "rw")
 
 

@@ -1,4 +1,4 @@
-"""Option records: what the host tells a worker or compile process in LOAD, RUN, BOOT and COMPILE. Checked though the host wrote them."""
+"""Option records: what the host tells a worker or compile process in LOAD, RUN, BOOT and COMPILE; checked when read."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -71,7 +71,7 @@ class RunOptions(NamedTuple):
     stdin: bytes
     """With stdio "capture"."""
     stdio: str
-    """"capture": stdout and stderr come as OUTPUT; "descriptors": DESCRIPTORS("run", call id) brought stdin, stdout and stderr."""
+    """"capture": stdout and stderr come as OUTPUT; "descriptors": DESCRIPTORS("run", call id) brought the three."""
 
     def encode(self) -> bytes:
         """Bytes for Run.options."""
@@ -143,12 +143,15 @@ def _is(*kinds: type) -> Check:
 _number_or_none = _is(int, type(None))
 _CHECKS: dict[type[Any], dict[str, Check]] = {
     LoadOptions: {
-        "instance": lambda v: v in ("fresh", "persistent"), "functions": _pairs(str), "directories": _pairs(bool), "environment": _texts,
-        "arguments": _texts, "clock_ns": _number_or_none, "random_seed": _number_or_none, "limits": _is(dict), "image_bytes": _is(int)},
-    RunOptions: {"arguments": _texts, "environment": _texts, "stdin": _is(bytes), "stdio": lambda v: v in ("capture", "descriptors")},
+        "instance": lambda v: v in ("fresh", "persistent"), "functions": _pairs(str), "directories": _pairs(bool),
+        "environment": _texts, "arguments": _texts, "clock_ns": _number_or_none, "random_seed": _number_or_none,
+        "limits": _is(dict), "image_bytes": _is(int)},
+    RunOptions: {
+        "arguments": _texts, "environment": _texts, "stdin": _is(bytes), "stdio": lambda v: v in ("capture", "descriptors")},
     WorkerOptions: {
-        "endpoint": _is(str), "routing_id": lambda v: type(v) is bytes and len(v) == 16, "threads": _is(int), "limits": _is(dict)},
+        "endpoint": _is(str), "routing_id": lambda v: type(v) is bytes and len(v) == 16, "threads": _is(int),
+        "limits": _is(dict)},
     CompileOptions: {
-        "features": lambda v: v is None or _texts(v), "metered": _is(bool), "explicit_bounds": _is(bool), "source_bytes": _is(int),
-        "limits": _is(dict), "disassemble": _is(bool)},
+        "features": lambda v: v is None or _texts(v), "metered": _is(bool), "explicit_bounds": _is(bool),
+        "source_bytes": _is(int), "limits": _is(dict), "disassemble": _is(bool)},
 }

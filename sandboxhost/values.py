@@ -134,8 +134,8 @@ def pack(types: Sequence[ValueType], values: Sequence[Any], function: str = "", 
             pass  # an unsigned integer, or an error whose words are found below
     if len(types) != len(values):
         where = f"{function}: " if function else ""
-        raise SignatureMismatch(f"{where}expected {len(types)} {'params' if what == 'argument' else what + 's'}, but passed {len(values)}",
-                                function=function)
+        plural = "params" if what == "argument" else f"{what}s"
+        raise SignatureMismatch(f"{where}expected {len(types)} {plural}, but passed {len(values)}", function=function)
     return b"".join(_pack_one(t, value, function, what, i + 1) for i, (t, value) in enumerate(zip(types, values, strict=True)))
 
 

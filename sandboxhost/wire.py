@@ -1,15 +1,16 @@
 """The wire: message classes, one frame of many messages, and a decoder that trusts nothing.
 
-A frame is a run of msgpack arrays `[kind, field, …]`, one a message, nothing around them: so that no array needs to be longer than the
-longest message, and a frame of nested headers allocates next to nothing. Payloads and option records are opaque bytes inside.
+A frame is a run of msgpack arrays `[kind, field, …]`, one a message, nothing around them: so that no array needs to be longer
+than the longest message, and a frame of nested headers allocates next to nothing. Payloads and option records are opaque bytes
+inside.
 
 Host to worker (ZeroMQ):   LOAD UNLOAD CALL RUN HOST_RESULT CANCEL STOP
 Host to process (lifeline): BOOT or COMPILE first, then DESCRIPTORS with file descriptors attached (SCM_RIGHTS)
 Worker to host (ZeroMQ):   READY LOADED RESULT FAILED HOST_CALL OUTPUT BYE
 Compile process to host (lifeline): MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
 
-Order: the DESCRIPTORS of a LOAD or RUN are sent before it, so they are there when it is read. Worker ids of calls are the host's; a
-worker may only answer ids that it was given. OUTPUT of a call precedes its RESULT or FAILED.
+Order: the DESCRIPTORS of a LOAD or RUN are sent before it, so they are there when it is read. Ids of calls are the host's;
+a worker may only answer ids that it was given. OUTPUT of a call precedes its RESULT or FAILED.
 """
 from __future__ import annotations
 
@@ -95,7 +96,7 @@ class Run(NamedTuple):
 
 
 class HostResult(NamedTuple):
-    """Answer to HOST_CALL: packed results, or, when not ok, the error's text as UTF-8 (the call must then end as HostFunctionError)."""
+    """Answer to HOST_CALL: packed results or, when not ok, the error's text as UTF-8: it ends as HostFunctionError."""
 
     id: int
     sequence: int
@@ -123,7 +124,8 @@ class Boot(NamedTuple):
 
 
 class Compile(NamedTuple):
-    """First datagram to a compile process; descriptors attached: module bytes (sealed), image (empty), and with disassemble one more."""
+    """First datagram to a compile process; descriptors attached: module bytes (sealed), image (empty), with disassemble one
+    more."""
 
     options: bytes
     """options.CompileOptions"""
@@ -269,15 +271,16 @@ class Compiled(NamedTuple):
 
 
 Message = (
-    Load | Unload | Call | Run | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result | Failed | HostCall
-    | Output | Bye | ModuleFigures | ModuleImport | ModuleExport | ModuleMemory | ModuleCustom | Compiled
+    Load | Unload | Call | Run | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result | Failed
+    | HostCall | Output | Bye | ModuleFigures | ModuleImport | ModuleExport | ModuleMemory | ModuleCustom | Compiled
 )
 
 _KINDS: dict[Direction, dict[int, type[Any]]] = {
-    Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile, 10: Descriptors},
+    Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile,
+                          10: Descriptors},
     Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye},
-    Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory, 36: ModuleCustom,
-                              37: Compiled},
+    Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory,
+                              36: ModuleCustom, 37: Compiled},
 }
 _NUMBER = {cls: number for kinds in _KINDS.values() for number, cls in kinds.items()}
 _EXACT = {int: int, Signed: int, str: str, bytes: bytes, bool: bool}
@@ -332,8 +335,8 @@ def decode(frame: bytes, direction: Direction) -> list[Any]:
     if len(frame) > MAX_FRAME:
         raise ProtocolError(f"frame: {len(frame)} bytes are more than {MAX_FRAME}")
     unpacker = msgpack.Unpacker(
-        use_list=False, raw=False, strict_map_key=True, max_buffer_size=MAX_FRAME, max_array_len=_MAX_FIELDS, max_map_len=0, max_ext_len=0,
-        max_str_len=MAX_TEXT_BYTES, max_bin_len=MAX_FRAME)
+        use_list=False, raw=False, strict_map_key=True, max_buffer_size=MAX_FRAME, max_array_len=_MAX_FIELDS, max_map_len=0,
+        max_ext_len=0, max_str_len=MAX_TEXT_BYTES, max_bin_len=MAX_FRAME)
     shapes = _SHAPES[direction]
     messages: list[Any] = []
     try:
@@ -369,12 +372,16 @@ def _wrong_types(shape: _Shape, item: tuple[Any, ...]) -> ProtocolError:
     if len(item) != len(shape.types):
         return ProtocolError(f"{name}: expected {len(shape.names)} fields, got {len(item) - 1}")
     position = next(i for i, (value, kind) in enumerate(zip(item, shape.types, strict=True)) if type(value) is not kind)
-    return ProtocolError(f"{name}.{shape.names[position - 1]}: expected {shape.types[position].__name__}, got {type(item[position]).__name__}")
+    expected, got = shape.types[position].__name__, type(item[position]).__name__
+    return ProtocolError(f"{name}.{shape.names[position - 1]}: expected {expected}, got {got}")
 
 
 # ---- errors inside FAILED ----
 
-def failed(id: int, exc: BaseException, usage: Usage = Usage()) -> Failed:
+_NO_USAGE = Usage()
+
+
+def failed(id: int, exc: BaseException, usage: Usage = _NO_USAGE) -> Failed:
     """The FAILED message for an exception."""
     code, text, detail = to_wire(exc)
     blob = msgpack.packb(detail)
@@ -395,7 +402,8 @@ def failure(message: Failed) -> SandboxError:
 def unpack_map(data: bytes, what: str, max_len: int) -> dict[str, Any]:
     """A msgpack map with text keys and arrays of at most `max_len`. Raises ProtocolError that begins with `what`."""
     try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=False, max_array_len=max_len, max_map_len=64, max_ext_len=0)
+        value = msgpack.unpackb(
+            data, raw=False, strict_map_key=True, use_list=False, max_array_len=max_len, max_map_len=64, max_ext_len=0)
     except (ValueError, msgpack.UnpackException) as exc:
         raise ProtocolError(f"{what}: not msgpack within bounds: {_words(exc)}") from None
     if type(value) is not dict or not all(type(key) is str for key in value):
