@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "native"))
-from build_ext import BuildExt  # noqa: E402
+from build_ext import BuildExt
 
 setup(
     cffi_modules=["native/build_ffi.py:ffibuilder"],

@@ -89,9 +89,7 @@ class BuildExt(build_ext):
     def build_extensions(self) -> None:
         command = compiler()
         link = [*command, "-shared", "-pthread", "-Wl,-z,relro,-z,now,-z,noexecstack"]
-        self.compiler.set_executables(
-            compiler_so=command, linker_so=link + (SANITIZERS if "sanitize" in variants() else [])
-        )
+        self.compiler.set_executables(compiler_so=command, linker_so=link + (SANITIZERS if "sanitize" in variants() else []))
         version = os.popen(f"{shlex.quote(command[0])} --version").readline()
 
         def compile_one(object_name: str, source: str, options: list[str]) -> None:

@@ -1,0 +1,629 @@
+"""The only user of ffi and lib: typed functions over the core's objects, ownership, and status codes turned into exceptions.
+
+Pointers are opaque to every other module (type `Pointer`). Images, stores and call engines own their memory and release it
+when they are collected or closed; instances, functions, tables, memories and globals live as long as their store, so whoever
+holds one also holds the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from sandboxhost.errors import (
+    DecodeError,
+    ElementOffsetOutOfBounds,
+    Frame,
+    InstantiationError,
+    LimitExceeded,
+    LinkError,
+    MemoryLimit,
+    SandboxError,
+    StackLimit,
+    Trap,
+    ValidationError,
+    WorkerError,
+)
+
+from ._native import ffi, lib
+
+Pointer = Any
+"""A C pointer: passed back to this module, never looked into elsewhere."""
+
+OK: int = lib.SBX_OK
+TRAP: int = lib.SBX_TRAP
+EXIT: int = lib.SBX_EXIT
+HOST_CALL: int = lib.SBX_HOST_CALL
+INTERRUPTED: int = lib.SBX_INTERRUPTED
+OUT_OF_FUEL: int = lib.SBX_OUT_OF_FUEL
+STACK_EXHAUSTED: int = lib.SBX_STACK_EXHAUSTED
+PAGE_SIZE: int = lib.SBX_PAGE_SIZE
+FUNCTION_WASM: int = lib.SBX_FUNCTION_WASM
+VALUE_SLOTS = 1024
+"""Slots of a call engine's value buffer at first; a signature with more parameters or results enlarges it."""
+UNLIMITED_FUEL = 2**63 - 1
+
+_NO_OFFSET: int = lib.SBX_NO_OFFSET
+_FEATURES: dict[str, int] = {ffi.string(lib.sbx_feature_name(i)).decode(): 1 << i for i in range(lib.SBX_FEATURE_COUNT)}
+_NO_FEATURE = 1 << 31  # mask 0 means "all that are supported"; this bit makes "none" expressible
+_CODE_OF_STATUS: list[type[SandboxError]] = [SandboxError] * lib.SBX_STATUS_COUNT
+for _status, _class in (
+    (lib.SBX_MALFORMED, DecodeError), (lib.SBX_INVALID, ValidationError), (lib.SBX_UNSUPPORTED, ValidationError),
+    (lib.SBX_MODULE_LIMIT, LimitExceeded), (lib.SBX_LINK, LinkError), (lib.SBX_INSTANTIATE, InstantiationError),
+    (lib.SBX_ELEMENT_OFFSET, ElementOffsetOutOfBounds), (lib.SBX_MEMORY_LIMIT, MemoryLimit), (lib.SBX_NO_MEMORY, MemoryLimit),
+    (lib.SBX_BAD_IMAGE, WorkerError), (lib.SBX_TRAP, Trap), (lib.SBX_STACK_EXHAUSTED, StackLimit),
+):  # fmt: skip
+    _CODE_OF_STATUS[_status] = _class
+
+
+# ---- errors
+
+
+def _raise(status: int, error: Pointer) -> NoReturn:
+    """Raises the exception of a failed call into the core."""
+    text: str = ffi.string(error.message).decode("utf-8", "replace") or ffi.string(lib.sbx_status_text(status)).decode()
+    offset: int = error.offset
+    cls = _CODE_OF_STATUS[status]
+    if cls is Trap:
+        cause = trap_message(error.trap)
+        raise Trap(text or cause, cause=cause)
+    if cls is LimitExceeded:
+        raise LimitExceeded(text if offset == _NO_OFFSET else f"{text} (at offset {offset:#x})", limit="module")
+    if cls is MemoryLimit:
+        raise MemoryLimit(text, limit="memory")
+    if cls is SandboxError:  # BUSY, USAGE: a mistake on this side
+        raise RuntimeError(text)
+    if "offset" in cls.fields:
+        raise cls(text, offset=None if offset == _NO_OFFSET else offset)
+    raise cls(text)
+
+
+def _check(status: int, error: Pointer) -> None:
+    if status != OK:
+        _raise(status, error)
+
+
+def _new_error() -> Pointer:
+    error = ffi.new("sbx_error *")
+    error.offset = _NO_OFFSET
+    return error
+
+
+def _not_null(pointer: Pointer, what: str) -> Pointer:
+    if pointer == ffi.NULL:
+        raise MemoryLimit(f"the machine refused the memory for a {what}", limit="memory")
+    return pointer
+
+
+def trap_message(trap: int) -> str:
+    """The specification's words for a trap cause."""
+    return str(ffi.string(lib.sbx_trap_message(trap)).decode())
+
+
+def _text(name: Pointer) -> str:
+    """Names are valid UTF-8 (the decoder checked), but this side never relies on it."""
+    return bytes(ffi.buffer(name.bytes, name.length)).decode("utf-8", "surrogateescape") if name.length else ""
+
+
+# ---- compiling
+
+
+def build_id() -> bytes:
+    """32 bytes that name this build of the core; images of another build are refused."""
+    return bytes(ffi.buffer(lib.sbx_build_id(), 32))
+
+
+def supported_features() -> frozenset[str]:
+    """Names of the features that this build runs."""
+    return frozenset(name for name, bit in _FEATURES.items() if bit & lib.SBX_FEATURES_SUPPORTED)
+
+
+def feature_mask(names: Iterable[str] | None) -> int:
+    """The mask of a set of feature names, None meaning all supported ones. Raises ValueError for an unknown or unsupported
+    one.
+    """
+    if names is None:
+        return int(lib.SBX_FEATURES_SUPPORTED)
+    mask = 0
+    for name in names:
+        if name not in _FEATURES or not _FEATURES[name] & lib.SBX_FEATURES_SUPPORTED:
+            raise ValueError(f"unknown or unsupported feature {name!r}; supported are {', '.join(sorted(supported_features()))}")
+        mask |= _FEATURES[name]
+    return mask or _NO_FEATURE
+
+
+def feature_names(mask: int) -> frozenset[str]:
+    """The opposite of feature_mask."""
+    return frozenset(name for name, bit in _FEATURES.items() if bit & mask)
+
+
+class CompileOptions(NamedTuple):
+    """What decides an image beside the module's bytes; part of the compile cache's key."""
+
+    features: int
+    metered: bool = False
+    explicit_bounds: bool = False
+    module_limits: tuple[tuple[str, int], ...] = ()
+    """(field of sbx_module_limits, value) pairs; fields left out have the core's default."""
+
+
+MODULE_LIMITS: tuple[str, ...] = tuple(name for name, _ in ffi.typeof("sbx_module_limits").fields)
+
+
+def compile_bytes(data: bytes, options: CompileOptions) -> Pointer:
+    """bytes in, image out, as a buffer of the core's memory.
+
+    Raises DecodeError, ValidationError (both with .offset), LimitExceeded.
+    """
+    record = ffi.new("sbx_compile_options *")
+    record.features = options.features
+    record.metered = options.metered
+    record.explicit_bounds = options.explicit_bounds
+    record.keep_debug_names = True
+    for name, value in options.module_limits:
+        setattr(record.limits, name, value)
+    image, size, error = ffi.new("uint8_t **"), ffi.new("uint64_t *"), _new_error()
+    _check(lib.sbx_compile(ffi.from_buffer(data), len(data), record, image, size, error), error)
+    return ffi.buffer(ffi.gc(image[0], lib.sbx_free, size[0]), size[0])
+
+
+def image_from_bytes(image: Pointer) -> Pointer:
+    """A private copy of an image, checked. Raises WorkerError when it is not an image of this build."""
+    out, error = ffi.new("sbx_image **"), _new_error()
+    _check(lib.sbx_image_from_bytes(ffi.from_buffer(image), len(image), out, error), error)
+    return ffi.gc(out[0], lib.sbx_image_release)
+
+
+def image_from_fd(fd: int, allow_unsealed: bool = False) -> Pointer:
+    """Maps an image read-only, after checking seals, size, build id and records. Raises WorkerError. The descriptor stays the
+    caller's.
+    """
+    out, error = ffi.new("sbx_image **"), _new_error()
+    _check(lib.sbx_image_open(fd, allow_unsealed, out, error), error)
+    return ffi.gc(out[0], lib.sbx_image_release)
+
+
+# ---- reading an image
+
+
+class RawLimits(NamedTuple):
+    """The limits of a table or memory type; maximum None when there is none."""
+
+    minimum: int
+    maximum: int | None
+
+
+class RawFunction(NamedTuple):
+    """One entry of the function index space."""
+
+    type_index: int
+    name: str
+    code_units: int
+    frame_slots: int
+    wasm_offset: int
+
+
+def _limits(record: Pointer) -> RawLimits:
+    return RawLimits(record.min, record.max if record.has_max else None)
+
+
+def _records(image: Pointer, section: int, ctype: str) -> Pointer:
+    return ffi.cast(ctype, image.base + image.header.sections[section].offset)
+
+
+def image_header(image: Pointer) -> Pointer:
+    """The header's counts, as attributes."""
+    return image.header
+
+
+def image_types(image: Pointer) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(parameters, results) of every function type, as value type codes."""
+    return [_signature(lib.sbx_image_functype(image, i)) for i in range(image.header.type_count)]
+
+
+def _signature(record: Pointer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    codes = ffi.unpack(record.types, record.params + record.results) if record.params + record.results else []
+    return tuple(codes[: record.params]), tuple(codes[record.params :])
+
+
+def image_imports(image: Pointer) -> list[tuple[str, str, int, Any]]:
+    """(module, name, kind, type) of every import; the type is a type index, (element, limits), limits or (value type,
+    mutable).
+    """
+    records = _records(image, lib.SBX_IMAGE_IMPORTS, "const sbx_image_import *")
+    out: list[tuple[str, str, int, Any]] = []
+    for i in range(image.header.import_count):
+        r = records[i]
+        detail: Any = r.type_index
+        if r.kind == lib.SBX_EXTERN_TABLE:
+            detail = (r.table.element, _limits(r.table.limits))
+        elif r.kind == lib.SBX_EXTERN_MEMORY:
+            detail = _limits(r.memory.limits)
+        elif r.kind == lib.SBX_EXTERN_GLOBAL:
+            detail = _global(getattr(r, "global"))
+        out.append((_name(image, r.module), _name(image, r.name), r.kind, detail))
+    return out
+
+
+def _global(record: Pointer) -> tuple[int, bool]:
+    return record.type, bool(record.is_mutable)
+
+
+def _name(image: Pointer, name: Pointer) -> str:
+    return _text(lib.sbx_image_name_of(image, name))
+
+
+def image_exports(image: Pointer) -> list[tuple[str, int, int]]:
+    """(name, kind, index) of every export, sorted by the names' bytes."""
+    records = _records(image, lib.SBX_IMAGE_EXPORTS, "const sbx_image_export *")
+    return [(_name(image, r.name), r.kind, r.index) for r in (records[i] for i in range(image.header.export_count))]
+
+
+def image_functions(image: Pointer) -> list[RawFunction]:
+    """The function index space, imports first."""
+    return [image_function(image, i) for i in range(image.header.function_count)]
+
+
+def image_function(image: Pointer, index: int) -> RawFunction:
+    """One entry of the function index space; the index must be valid."""
+    r = _records(image, lib.SBX_IMAGE_FUNCTIONS, "const sbx_image_function *")[index]
+    return RawFunction(r.type_index, _name(image, r.name), r.code_units, r.frame_slots, r.wasm_offset)
+
+
+def image_tables(image: Pointer) -> list[tuple[int, RawLimits]]:
+    """(element type, limits) of the table index space."""
+    records = _records(image, lib.SBX_IMAGE_TABLES, "const sbx_tabletype *")
+    return [(records[i].element, _limits(records[i].limits)) for i in range(image.header.table_count)]
+
+
+def image_memories(image: Pointer) -> list[RawLimits]:
+    """Limits, in pages, of the memory index space."""
+    records = _records(image, lib.SBX_IMAGE_MEMORIES, "const sbx_memorytype *")
+    return [_limits(records[i].limits) for i in range(image.header.memory_count)]
+
+
+def image_globals(image: Pointer) -> list[tuple[int, bool]]:
+    """(value type, mutable) of the global index space."""
+    records = _records(image, lib.SBX_IMAGE_GLOBALS, "const sbx_image_global *")
+    return [_global(records[i].type) for i in range(image.header.global_count)]
+
+
+def image_custom_sections(image: Pointer) -> list[tuple[str, int]]:
+    """(name, length) of the custom sections, in the module's order."""
+    records = _records(image, lib.SBX_IMAGE_CUSTOMS, "const sbx_image_custom *")
+    return [(_name(image, records[i].name), records[i].length) for i in range(image.header.custom_count)]
+
+
+# ---- stores and what they own
+
+
+def new_store(memory_pages: int, table_elements: int, instances: int) -> Pointer:
+    """A store whose memories, tables and instances together stay within the limits."""
+    limits = ffi.new(
+        "sbx_store_limits *", {"memory_pages": memory_pages, "table_elements": table_elements, "instances": instances}
+    )
+    return ffi.gc(_not_null(lib.sbx_store_new(limits), "store"), lib.sbx_store_free)
+
+
+def free_store(store: Pointer) -> None:
+    """Releases a store and everything in it now. The caller has made sure that no call runs in it."""
+    ffi.release(store)
+
+
+def new_instance(store: Pointer, image: Pointer, externs: Sequence[tuple[int, Pointer]]) -> Pointer:
+    """Matches one (kind, pointer) per import, in order, and allocates the instance. Raises LinkError, MemoryLimit."""
+    array = ffi.new("sbx_extern[]", max(len(externs), 1))
+    for i, (kind, pointer) in enumerate(externs):
+        array[i].kind = kind
+        array[i].object = ffi.cast("void *", pointer)
+    out, error = ffi.new("sbx_instance **"), _new_error()
+    _check(lib.sbx_instance_new(store, image, array, len(externs), out, error), error)
+    return out[0]
+
+
+def initialise_elements(instance: Pointer) -> None:
+    """Active element segments, in order. Raises ElementOffsetOutOfBounds; earlier writes stay."""
+    error = _new_error()
+    status = lib.sbx_instance_init_elements(instance, error)
+    if status == TRAP:
+        raise ElementOffsetOutOfBounds(trap_message(error.trap))
+    _check(status, error)
+
+
+def initialise_data(instance: Pointer) -> None:
+    """Active data segments, in order. Raises Trap; earlier writes stay."""
+    error = _new_error()
+    _check(lib.sbx_instance_init_data(instance, error), error)
+
+
+def instance_function(instance: Pointer, index: int) -> Pointer:
+    """The function at a valid index of the instance's function index space."""
+    return _not_null(lib.sbx_instance_function(instance, index), "function")
+
+
+def instance_export(instance: Pointer, name: str) -> tuple[int, Pointer] | None:
+    """(kind, pointer) of an export, or None."""
+    encoded, out = name.encode("utf-8", "surrogateescape"), ffi.new("sbx_extern *")
+    if not lib.sbx_instance_export(instance, encoded, len(encoded), out):
+        return None
+    return out.kind, ffi.cast(_EXTERN_CTYPES[out.kind], out.object)
+
+
+_EXTERN_CTYPES = {
+    lib.SBX_EXTERN_FUNC: "sbx_function *", lib.SBX_EXTERN_TABLE: "sbx_table *", lib.SBX_EXTERN_MEMORY: "sbx_memory *",
+    lib.SBX_EXTERN_GLOBAL: "sbx_extern_global *",
+}  # fmt: skip
+
+
+def instance_memories(instance: Pointer) -> list[Pointer]:
+    """The memory index space."""
+    return [instance.memories[i] for i in range(instance.memory_count)]
+
+
+def instance_tables(instance: Pointer) -> list[Pointer]:
+    """The table index space."""
+    return [instance.tables[i] for i in range(instance.table_count)]
+
+
+def address(pointer: Pointer) -> int:
+    """A pointer as a number: its identity, and a reference's bits."""
+    return int(ffi.cast("uintptr_t", pointer))
+
+
+# ---- functions
+
+
+def host_function(store: Pointer, params: Sequence[int], results: Sequence[int], number: int) -> Pointer:
+    """A function whose calls suspend the call engine (HOST_CALL), to be answered by whoever knows `number`."""
+    types = ffi.new("sbx_valtype[]", [*params, *results, 0])
+    signature = ffi.new("sbx_functype *", (len(params), len(results), types))
+    return _not_null(lib.sbx_store_embedder_function(store, signature, number), "host function")
+
+
+def function_signature(function: Pointer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(parameters, results) as value type codes."""
+    return _signature(function.type)
+
+
+def function_origin(function: Pointer) -> tuple[Pointer, int, bool]:
+    """(owning instance or null, index or number, whether it is an embedder's host function)."""
+    return function.instance, function.index, function.kind == lib.SBX_FUNCTION_EMBEDDER
+
+
+def function_from_address(bits: int) -> Pointer:
+    """The function of a non-null funcref that the core handed out."""
+    return ffi.cast("sbx_function *", bits)
+
+
+# ---- memories, tables, globals
+
+
+def new_memory(store: Pointer, minimum: int, maximum: int | None, guarded: bool) -> Pointer:
+    """A memory of `minimum` pages. Raises MemoryLimit."""
+    limits = {"min": minimum, "max": maximum or 0, "has_max": maximum is not None}
+    out, error = ffi.new("sbx_memory **"), _new_error()
+    _check(lib.sbx_memory_new(store, ffi.new("sbx_memorytype *", [limits]), guarded, out, error), error)
+    return out[0]
+
+
+def memory_type(memory: Pointer) -> RawLimits:
+    """The memory's type now: its size in pages is the minimum, as import matching has it."""
+    return RawLimits(memory.size // PAGE_SIZE, memory.max_pages if memory.has_max else None)
+
+
+def memory_size(memory: Pointer) -> int:
+    """Bytes that are accessible now."""
+    return int(memory.size)
+
+
+def memory_grow(memory: Pointer, pages: int) -> int:
+    """The old size in pages, or -1."""
+    return int(lib.sbx_memory_grow(memory, pages))
+
+
+def memory_grow_refused(memory: Pointer) -> bool:
+    """True once after a grow was refused by the store's limit."""
+    refused = bool(memory.grow_refused)
+    memory.grow_refused = 0
+    return refused
+
+
+def memory_read(memory: Pointer, offset: int, length: int) -> bytes:
+    """A copy; the caller has checked the range."""
+    return bytes(ffi.buffer(memory.base + offset, length)) if length else b""
+
+
+def memory_write(memory: Pointer, offset: int, data: bytes) -> None:
+    """Copies `data` in; the caller has checked the range."""
+    if data:
+        ffi.memmove(memory.base + offset, data, len(data))
+
+
+def memory_view(memory: Pointer) -> memoryview:
+    """The accessible bytes in place; invalid once the store is closed."""
+    return memoryview(ffi.buffer(memory.base, memory.size)) if memory.size else memoryview(b"")
+
+
+def new_table(store: Pointer, element: int, minimum: int, maximum: int | None, initial: int) -> Pointer:
+    """A table of `minimum` elements, each `initial`. Raises MemoryLimit."""
+    limits = {"min": minimum, "max": maximum or 0, "has_max": maximum is not None}
+    out, error = ffi.new("sbx_table **"), _new_error()
+    _check(lib.sbx_table_new(store, ffi.new("sbx_tabletype *", [element, limits]), initial, out, error), error)
+    return out[0]
+
+
+def table_type(table: Pointer) -> tuple[int, RawLimits]:
+    """(element type, limits now)."""
+    return table.type, RawLimits(table.size, table.max if table.has_max else None)
+
+
+def table_size(table: Pointer) -> int:
+    """Elements."""
+    return int(table.size)
+
+
+def table_get(table: Pointer, index: int) -> int:
+    """A reference's bits; the caller has checked the index."""
+    return int(table.elements[index])
+
+
+def table_set(table: Pointer, index: int, bits: int) -> None:
+    """Writes a reference; the caller has checked index and type."""
+    table.elements[index] = bits
+
+
+def table_grow(table: Pointer, count: int, bits: int) -> int:
+    """The old size, or -1."""
+    return int(lib.sbx_table_grow(table, count, bits))
+
+
+def new_global(store: Pointer, value_type: int, mutable: bool, bits: int) -> Pointer:
+    """A global variable."""
+    value = ffi.new("sbx_value *")
+    value.u64 = bits
+    record = ffi.new("sbx_globaltype *", (value_type, mutable))
+    return _not_null(lib.sbx_global_new(store, record[0], value[0]), "global")
+
+
+def global_type(record: Pointer) -> tuple[int, bool]:
+    """(value type, mutable)."""
+    return _global(record.type)
+
+
+def global_get(record: Pointer) -> int:
+    """The 64 bits at rest."""
+    return int(record.cell.u64)
+
+
+def global_set(record: Pointer, bits: int) -> None:
+    """Writes the 64 bits; the caller has checked type and mutability."""
+    record.cell.u64 = bits
+
+
+# ---- calling
+
+
+class PendingCall(NamedTuple):
+    """The host function that a suspended call waits for."""
+
+    number: int
+    caller: Pointer
+    values: Pointer
+    """Arguments in, results out."""
+
+
+class NativeCallEngine:
+    """Owns one sbx_call_engine, its error record and its value buffer (`buffer`: parameters in, results out, 8 bytes a slot)."""
+
+    __slots__ = ("__weakref__", "_error", "_slots", "_values", "buffer", "pointer")
+
+    def __init__(self, stack_slots: int = 0, call_depth: int = 0, nesting: int = 0) -> None:
+        options = ffi.new("sbx_call_engine_options *", (stack_slots, call_depth, nesting))
+        self.pointer = ffi.gc(_not_null(lib.sbx_call_engine_new(options), "call engine"), lib.sbx_call_engine_free)
+        self._error = _new_error()
+        self.reserve(VALUE_SLOTS)
+
+    def reserve(self, slots: int) -> None:
+        """Makes the value buffer hold at least `slots` values. Not while a call runs."""
+        self._slots = slots
+        self._values = ffi.new("uint64_t[]", slots)
+        self.buffer = ffi.buffer(self._values)
+
+    @property
+    def slots(self) -> int:
+        """Size of the value buffer, in values."""
+        return self._slots
+
+    def call(self, function: Pointer) -> int:
+        """Calls with the values in `buffer`; the status says what came of it. Runs without the interpreter lock."""
+        return lib.sbx_call_engine_call(self.pointer, function, self._values, self._slots, self._error)  # type: ignore[no-any-return]
+
+    def resume(self) -> int:
+        """Continues the innermost suspended activation."""
+        return lib.sbx_call_engine_resume(self.pointer, self._values, self._slots, self._error)  # type: ignore[no-any-return]
+
+    def abandon(self) -> None:
+        """Unwinds the innermost suspended activation."""
+        lib.sbx_call_engine_abandon(self.pointer)
+
+    def pending(self) -> PendingCall:
+        """What the innermost suspended activation waits for."""
+        record = lib.sbx_call_engine_pending(self.pointer)
+        return PendingCall(record.function.index, record.caller, record.values)
+
+    def interrupt(self) -> None:
+        """Any thread: stops the running guest with INTERRUPTED."""
+        lib.sbx_call_engine_interrupt(self.pointer)
+
+    def clear_interrupt(self) -> None:
+        """Takes back an interrupt that was not delivered."""
+        lib.sbx_call_engine_clear_interrupt(self.pointer)
+
+    @property
+    def fuel(self) -> int:
+        """Fuel left; only calls in metered modules spend it."""
+        return int(lib.sbx_call_engine_fuel(self.pointer))
+
+    @fuel.setter
+    def fuel(self, amount: int) -> None:
+        lib.sbx_call_engine_set_fuel(self.pointer, amount)
+
+    @property
+    def exit_code(self) -> int:
+        """Of the last proc_exit."""
+        return int(lib.sbx_call_engine_exit_code(self.pointer))
+
+    def trap_cause(self) -> str:
+        """The specification's words for the last trap."""
+        return trap_message(lib.sbx_call_engine_trap(self.pointer))
+
+    def backtrace(self, most: int = 64) -> list[tuple[int, Frame]]:
+        """(address of the instance, frame) of the last trap, or of the suspended activation, innermost first."""
+        frames = ffi.new("sbx_backtrace_frame[]", most)
+        count = min(lib.sbx_call_engine_backtrace(self.pointer, frames, most), most)
+        found = (frames[i] for i in range(count))
+        return [(address(f.instance), Frame(f.function_index, _text(f.name), f.wasm_offset)) for f in found]
+
+    def fail(self, status: int) -> NoReturn:
+        """Raises the exception of a status that is none of the outcomes of a call (BUSY, USAGE, …)."""
+        try:
+            _raise(status, self._error)
+        finally:
+            lib.sbx_error_clear(self._error)
+
+
+def slots_read(values: Pointer, count: int) -> bytes:
+    """A copy of `count` 8-byte slots."""
+    return bytes(ffi.buffer(values, 8 * count)) if count else b""
+
+
+def slots_write(values: Pointer, data: bytes) -> None:
+    """Copies packed values into slots."""
+    ffi.memmove(values, data, len(data))
+
+
+# ---- the process
+
+
+def install_fault_handler() -> None:
+    """Guard pages' signal handlers, once per process. Raises OSError."""
+    result = lib.sbx_install_fault_handler()
+    if result:
+        raise OSError(-result, "cannot install the fault handler")
+
+
+def enter_thread() -> None:
+    """The alternate signal stack of a thread that runs guests. Raises OSError."""
+    result = lib.sbx_thread_enter()
+    if result:
+        raise OSError(-result, "cannot set the thread's signal stack")
+
+
+def leave_thread() -> None:
+    """Undoes enter_thread."""
+    lib.sbx_thread_leave()
+
+
+def stress_fail_after(count: int) -> None:
+    """Hostile build only: the count-th allocation from now fails; -1: none."""
+    lib.sbx_stress_fail_after(count)

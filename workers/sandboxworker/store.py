@@ -1,0 +1,243 @@
+"""Store: owns instances and what they are made of; instantiates modules; makes host externs."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sandboxhost.errors import Frame, LinkError
+from sandboxhost.limits import Limits
+
+from . import native, references
+from .call_engine import CallEngine
+from .host_calls import HostFunction
+from .module_instance import Extern, FunctionInstance, GlobalInstance, MemoryInstance, ModuleInstance, TableInstance
+from .types import FunctionType, GlobalType, MemoryType, TableType, ValueType, function_type
+
+if TYPE_CHECKING:
+    from .engine import Engine, Module
+    from .image import Image
+    from .module_engine import ModuleEngine
+
+MAX_INSTANCES = 100_000
+
+
+class InstanceRecord(NamedTuple):
+    """What a ModuleInstance is made from."""
+
+    pointer: native.Pointer
+    name: str
+    image: Image
+    make_engine: Callable[[ModuleInstance], ModuleEngine]
+
+
+class Store:
+    """Owns everything that instances share. Used by one thread at a time; calls into it from another call engine while one
+    runs are refused.
+
+    limits: memory, table_elements and call_depth of sandboxhost.limits.Limits apply to the store as a whole.
+    """
+
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+        self.engine = engine
+        self.limits = limits or Limits(memory=65_536 * native.PAGE_SIZE, table_elements=10_000_000)
+        self.pointer = native.new_store(self.limits.memory_pages, self.limits.table_elements, MAX_INSTANCES)
+        self.host_functions: list[HostFunction] = []
+        self._functions: weakref.WeakValueDictionary[int, FunctionInstance] = weakref.WeakValueDictionary()
+        # Weak, and the records without a way back to the store: a store that nobody uses is freed at once, not by the collector.
+        self._instances: weakref.WeakValueDictionary[int, ModuleInstance] = weakref.WeakValueDictionary()
+        self._records: dict[int, InstanceRecord] = {}
+        self._call_engine: CallEngine | None = None
+        self._running: list[CallEngine] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Releases memories, tables and instances; using any of them afterwards raises RuntimeError. Raises RuntimeError while
+        a call runs.
+        """
+        if self._closed:
+            return
+        if self._running:
+            raise RuntimeError("the store is in use by a call")
+        self._closed = True
+        self._records.clear()
+        self.host_functions.clear()
+        native.free_store(self.pointer)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check_open(self) -> None:
+        """Raises RuntimeError when the store is closed."""
+        if self._closed:
+            raise RuntimeError("the store is closed")
+
+    # ---- calls
+
+    def call_engine(self) -> CallEngine:
+        """The engine that a call made now runs on: the one whose guest waits for a host function, else the store's own."""
+        if self._running:
+            return self._running[-1]
+        if self._call_engine is None:
+            self._call_engine = CallEngine(call_depth=self.limits.call_depth)
+        return self._call_engine
+
+    def use_call_engine(self, engine: CallEngine) -> None:
+        """Makes `engine` the store's own: a thread's engine serves every store that the thread makes."""
+        self._call_engine = engine
+
+    def enter(self, engine: CallEngine) -> None:
+        """A call begins."""
+        self.check_open()
+        self._running.append(engine)
+
+    def leave(self, engine: CallEngine) -> None:
+        """The innermost call has ended."""
+        if self._running:
+            self._running.pop()
+
+    def take_memory_refusal(self) -> bool:
+        """True once after a memory.grow was refused by the limits rather than by the memory's type."""
+        refused = [native.memory_grow_refused(memory) for memory in self._memories()]
+        return any(refused)
+
+    def memory_bytes(self) -> int:
+        """Bytes of all memories of the store's instances."""
+        self.check_open()
+        return sum(native.memory_size(memory) for memory in self._memories())
+
+    def _memories(self) -> list[native.Pointer]:
+        found = (memory for record in self._records.values() for memory in native.instance_memories(record.pointer))
+        return list({native.address(memory): memory for memory in found}.values())
+
+    # ---- identity
+
+    def function_for(self, pointer: native.Pointer) -> FunctionInstance:
+        """The one FunctionInstance of a function."""
+        key = native.address(pointer)
+        found = self._functions.get(key)
+        if found is None:
+            type_ = function_type(*native.function_signature(pointer))
+            owner, index, host = native.function_origin(pointer)
+            instance = self.instance_at(owner)
+            name = instance.image.function_name(index) if instance else self.host_functions[index].name if host else ""
+            found = self._functions[key] = FunctionInstance(self, pointer, type_, name, instance)
+        return found
+
+    def function_at(self, bits: int) -> FunctionInstance:
+        """The function of a non-null funcref."""
+        return self._functions.get(bits) or self.function_for(native.function_from_address(bits))
+
+    def instance_at(self, pointer: native.Pointer) -> ModuleInstance | None:
+        """The instance behind a pointer of the core, None for null."""
+        key = native.address(pointer)
+        record = self._records.get(key)
+        if record is None:
+            return None
+        found = self._instances.get(key)
+        if found is None:
+            found = self._instances[key] = ModuleInstance(self, record.pointer, record.name, record.image, record.make_engine)
+        return found
+
+    def named_frame(self, instance: int, frame: Frame) -> Frame:
+        """A frame without a name gets that of an export."""
+        owner = self._records.get(instance)
+        if frame.name or owner is None:
+            return frame
+        return frame._replace(name=owner.image.exported_names.get(frame.function_index, ""))
+
+    # ---- host externs
+
+    def host_function(
+        self,
+        type_: FunctionType,
+        function: Callable[..., Any],
+        name: str = "",
+        *,
+        packed: bool = False,
+        with_caller: bool = False,
+    ) -> FunctionInstance:
+        """A function that guests can import: function(*values) returns None, a value or a tuple. What it raises ends the
+        guest's call with HostFunctionError. packed: it takes and returns packed values instead; with_caller: a Caller comes
+        first."""
+        self.check_open()
+        type_ = FunctionType(tuple(type_.params), tuple(type_.results))
+        number = len(self.host_functions)
+        name = name or getattr(function, "__name__", "host function")
+        self.host_functions.append(HostFunction(type_, function, name, packed, with_caller))
+        pointer = native.host_function(self.pointer, type_.params, type_.results, number)
+        made = self._functions[native.address(pointer)] = FunctionInstance(self, pointer, type_, name, None)
+        return made
+
+    def new_table(self, type_: TableType, initial: Any = None) -> TableInstance:
+        """A table of type_.minimum elements, each `initial`. Raises MemoryLimit."""
+        self.check_open()
+        bits = references.to_bits(self, type_.element, initial)
+        return TableInstance(self, native.new_table(self.pointer, type_.element, type_.minimum, type_.maximum, bits))
+
+    def new_memory(self, type_: MemoryType) -> MemoryInstance:
+        """A memory of type_.minimum pages. Raises MemoryLimit."""
+        self.check_open()
+        guarded = not self.engine.options.explicit_bounds
+        return MemoryInstance(self, native.new_memory(self.pointer, type_.minimum, type_.maximum, guarded))
+
+    def new_global(self, type_: GlobalType, value: Any) -> GlobalInstance:
+        """A global variable. An int given for a funcref is a function index that ModuleEngine.initialize_funcref_globals will
+        resolve. Raises SignatureMismatch."""
+        self.check_open()
+        waiting = type_.type is ValueType.FUNCREF and isinstance(value, int)
+        bits = 0 if waiting else references.to_bits(self, type_.type, value)
+        made = GlobalInstance(self, native.new_global(self.pointer, type_.type, type_.mutable, bits))
+        made.function_index = value if waiting else None
+        return made
+
+    # ---- instantiation
+
+    def instantiate(
+        self, module: Module, name: str = "", imports: Mapping[tuple[str, str], Extern] | None = None, run_start: bool = True
+    ) -> ModuleInstance:
+        """Instantiates a compiled module (specification 4.5.4); imports by (module, name).
+
+        Raises InstantiationError (not compiled), LinkError ("unknown import: …", "incompatible import type: …"), MemoryLimit,
+        ElementOffsetOutOfBounds, Trap (data segment, start function) and whatever else the start function ends with. What a
+        failed instantiation wrote into imported tables and memories stays, as the specification says.
+        """
+        self.check_open()
+        name = name or module.name
+        image = self.engine.image(module, name)
+        externs = self._externs(image, imports or {})
+        pointer = native.new_instance(self.pointer, image.pointer, [(e.kind, e.pointer) for e in externs])
+        engine = self.engine
+
+        def make_engine(instance: ModuleInstance) -> ModuleEngine:
+            imported = [instance.function(i) for i in range(image.imported_function_count)]
+            return engine.new_module_engine(name, module, imported, instance.functions, instance.tables, ())
+
+        self._records[native.address(pointer)] = InstanceRecord(pointer, name, image, make_engine)
+        instance = self.instance_at(pointer)
+        assert instance is not None
+        native.initialise_elements(pointer)
+        native.initialise_data(pointer)
+        if run_start and image.start is not None:
+            instance.function(image.start).call()
+        return instance
+
+    def _externs(self, image: Image, imports: Mapping[tuple[str, str], Extern]) -> list[Extern]:
+        """One extern per import, in order."""
+        out: list[Extern] = []
+        for wanted in image.imports:
+            extern = imports.get((wanted.module, wanted.name))
+            if extern is None:
+                raise LinkError(f'unknown import: "{wanted.module}"."{wanted.name}"')
+            if extern.store is not self:
+                raise LinkError(f'"{wanted.module}"."{wanted.name}" belongs to another store')
+            if extern.kind != wanted.kind:
+                raise LinkError(
+                    f'incompatible import type: "{wanted.module}"."{wanted.name}" is a {extern.kind}, expected a {wanted.kind}'
+                )
+            out.append(extern)
+        return out
