@@ -1,0 +1,63 @@
+# Daily targets. Each builds what it needs into .venv and build/; only Python >= 3.11, a C compiler and make are assumed.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PY      = $(VENV)/bin/python
+PIP     = $(PY) -m pip install --quiet --disable-pip-version-check
+CORE   := pyproject.toml setup.py $(shell find native -type f -not -path '*/generated/*' -not -name '*.pyc' -not -name '*.md')
+
+.PHONY: help demo test check real sanitize bench plugins clean
+
+help:
+	@echo "make demo      untrusted plugins in worker processes, in ten seconds"
+	@echo "make test      lint, types, our tests, and the official suite where it is found"
+	@echo "make real      fetches CPython, Ruby and SQLite built for WASI, and runs them"
+	@echo "make sanitize  the tests on the core built with ASan and UBSan, hostile, and portable"
+	@echo "make bench     measures beside wasm3 and wasmtime"
+	@echo "make plugins   rebuilds the example plugins from their sources"
+	@echo "make clean     removes what the others made"
+
+demo: $(VENV)/.run
+	$(VENV)/bin/sandboxhost demo
+
+test: check
+	$(PY) -m pytest -q -m "not real"
+	$(PY) -m tests.official
+
+check: $(VENV)/.test
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+real: $(VENV)/.test
+	$(PY) -m tests.real.fetch
+	$(PY) -m pytest -q -m real
+
+sanitize: $(VENV)/.test
+	$(PY) -m tests.variants
+
+bench: $(VENV)/.bench
+	$(PY) -m benchmarks compute
+
+plugins: $(VENV)/.bench
+	$(PY) plugins_example/build.py
+
+clean:
+	rm -rf build .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis native/generated workers/sandboxworker/_native*.so *.egg-info
+
+# --- what the targets need; the stamps make a second run quick -----------------------------------------------------------------
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=... names it"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(CORE) | $(PY)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(PIP) --editable '.[test,dev]' 'setuptools>=77'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run
+	$(PIP) --editable '.[bench]'
+	@touch $@

@@ -1,0 +1,118 @@
+"""`python -m tests.variants [NAME …]`: builds the core in other ways and runs the tests and the official suite on each build.
+
+    sanitize   AddressSanitizer and UndefinedBehaviorSanitizer
+    hostile    an allocator that always moves, tiny stacks, every assertion
+    portable   the dispatch loop that needs nothing of the compiler
+    clang      built by clang, where clang is found
+
+Each build is installed into a folder of its own under build/variants; the tree's own extension stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "variants"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to build the core. `tests` are pytest's arguments."""
+
+    name: str
+    build: Mapping[str, str]
+    """Environment of the build."""
+    tests: Sequence[str] = ("-m", "not real")
+    run: Mapping[str, str] = field(default_factory=dict)
+    """Environment of the tests."""
+
+
+def sanitizer_environment() -> dict[str, str]:
+    """What a Python that was not built with AddressSanitizer needs to load a library that was."""
+    compiler = os.environ.get("CC", "gcc")
+    library = subprocess.run(
+        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if not os.path.isabs(library):
+        raise SystemExit(f"sanitize: {compiler} has no libasan.so; the sanitizer build needs gcc with its run-time library")
+    return {
+        "LD_PRELOAD": library,
+        "PYTHONMALLOC": "malloc",
+        # Python keeps what it never frees; the handlers of SIGSEGV are ours, because a guest's fault is a trap.
+        "ASAN_OPTIONS": "detect_leaks=0:handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1:abort_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    }
+
+
+def variants() -> dict[str, Variant]:
+    """All of them; `clang` only where it is found, which is said."""
+    known = [
+        Variant("sanitize", {"SBX_BUILD": "sanitize"}, run=sanitizer_environment()),
+        Variant("hostile", {"SBX_BUILD": "hostile"}),
+        Variant("portable", {"SBX_BUILD": "portable"}),
+    ]
+    if shutil.which("clang"):
+        known.append(Variant("clang", {"CC": "clang"}))
+    else:
+        print("*** clang was NOT found, so the build with clang was NOT checked.", file=sys.stderr)
+    return {variant.name: variant for variant in known}
+
+
+def run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Runs a command in the tree; ends the program with its words if it fails."""
+    print(f"$ {' '.join(command)}", flush=True)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"tests.variants: {' '.join(command)} ended with {done.returncode}")
+
+
+def install(variant: Variant) -> Path:
+    """A virtual environment that holds this build, and borrows every other package from the running one. Gives its Python."""
+    place = FOLDER / variant.name
+    python = place / "bin" / "python"
+    if not python.exists():
+        venv.create(place, with_pip=False, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
+    # What a .pth file adds comes after this build's own packages; the .pth files therein (editable installs) are not read.
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # A changed header makes no source newer: without the old extension there is nothing to be up to date.
+    for old in (packages / "sandboxworker").glob("_native*.so"):
+        old.unlink()
+    run([sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(packages)], variant.build)
+    return python
+
+
+def check(variant: Variant) -> None:
+    """Builds the variant and runs everything on it."""
+    began = time.monotonic()
+    print(f"=== {variant.name}", flush=True)
+    python = install(variant)
+    run([str(python), "-m", "pytest", "-q", "-o", "pythonpath=.", "-p", "no:cacheprovider", *variant.tests], variant.run)
+    run([str(python), "-m", "tests.official"], variant.run)
+    print(f"=== {variant.name}: passed in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def main(names: Sequence[str]) -> int:
+    """Checks the named variants, or all."""
+    known = variants()
+    for name in names:
+        if name not in known:
+            print(f"tests.variants: unknown variant {name!r}; known here are {', '.join(known)}", file=sys.stderr)
+            return 2
+    for name in names or known:
+        check(known[name])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
