@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m spectest", description="Run .wast scripts, by default those of the official WebAssembly test suite."
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="scripts, or directories of scripts; default: the suite")
-    parser.add_argument("--group", action="append", default=[], metavar="NAME", help="only this group of groups.json (repeatable)")
+    parser.add_argument("--group", action="append", default=[], metavar="NAME", help="only this group of groups.json")
     parser.add_argument("--json", metavar="FILE", help="write counts and failures as JSON")
     parser.add_argument("--tier", choices=("auto", "interpreter", "compiled"), default="auto", help="the executor")
     parser.add_argument("--explicit-bounds", action="store_true", help="compare every memory access instead of guard pages")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from sandboxworker.engine import Engine, Module
-from sandboxworker.store import FunctionInstance, GlobalInstance, ModuleInstance, Store
-from sandboxworker.types import FunctionType, GlobalType, MemoryType, TableType, ValueType
+from typing import Any, Literal
 
 from sandboxhost.errors import DecodeError, InstantiationError, LinkError, SandboxError, StackLimit, Trap, ValidationError
+from sandboxworker.engine import Engine, Module
+from sandboxworker.module_instance import FunctionInstance, GlobalInstance, ModuleInstance
+from sandboxworker.store import Store
+from sandboxworker.types import FunctionType, GlobalType, MemoryType, TableType, ValueType
 
 from .embedding import Failure, Instance
 from .values import Constant
+
+Tier = Literal["auto", "interpreter", "compiled"]
 
 # The first class that fits names the kind.
 _KINDS: tuple[tuple[type[SandboxError], str], ...] = (
@@ -23,8 +25,6 @@ _KINDS: tuple[tuple[type[SandboxError], str], ...] = (
     (InstantiationError, "trap"),
     (StackLimit, "exhaustion"),
 )
-# Fuel that no script uses up.
-_PLENTY = 1 << 62
 
 
 def _failure(error: SandboxError) -> Failure:
@@ -56,21 +56,21 @@ class SandboxInstance:
         cell = self.exports.get(field)
         if not isinstance(cell, GlobalInstance):
             raise Failure("other", f"no exported global {field!r}")
-        return cell.type.value_type.name.lower(), cell.raw
+        return cell.type.type.name.lower(), cell.raw
 
 
 class SandboxEmbedding:
     """An Engine and a Store for one script. ``tier``, ``explicit_bounds`` and ``metered`` are the Engine's."""
 
-    def __init__(self, tier: str = "auto", explicit_bounds: bool = False, metered: bool = False) -> None:
-        self._engine = Engine(tier=tier, explicit_bounds=explicit_bounds, metered=metered)
-        self._store = Store(self._engine)
+    def __init__(self, tier: Tier = "auto", explicit_bounds: bool = False, metered: bool = False) -> None:
+        self.engine = Engine(tier=tier, explicit_bounds=explicit_bounds, metered=metered)
+        self.store = Store(self.engine)
 
     def compile(self, data: bytes) -> Module:
         """See Embedding."""
         module = Module(data)
         try:
-            self._engine.compile_module(module)
+            self.engine.compile_module(module)
         except SandboxError as error:
             raise _failure(error) from error
         return module
@@ -78,12 +78,12 @@ class SandboxEmbedding:
     def instantiate(self, module: Module, imports: Mapping[str, Instance]) -> SandboxInstance:
         """See Embedding."""
         externs: dict[tuple[str, str], Any] = {}
-        for wanted in self._engine.image(module).imports:
+        for wanted in self.engine.image(module).imports:
             source = imports.get(wanted.module)
             if isinstance(source, SandboxInstance) and wanted.name in source.exports:
                 externs[wanted.module, wanted.name] = source.exports[wanted.name]
         try:
-            instance: ModuleInstance = self._store.instantiate(module, imports=externs)
+            instance: ModuleInstance = self.store.instantiate(module, imports=externs)
         except SandboxError as error:
             raise _failure(error) from error
         return SandboxInstance(instance.exports)
@@ -95,7 +95,7 @@ class SandboxEmbedding:
             "print": (), "print_i32": (i32,), "print_i64": (i64,), "print_f32": (f32,), "print_f64": (f64,),
             "print_i32_f32": (i32, f32), "print_f64_f64": (f64, f64),
         }
-        store = self._store
+        store = self.store
         exports: dict[str, Any] = {
             name: store.host_function(FunctionType(params, ()), lambda *values: None) for name, params in signatures.items()
         }
@@ -107,4 +107,4 @@ class SandboxEmbedding:
 
     def close(self) -> None:
         """See Embedding."""
-        self._store.close()
+        self.store.close()

@@ -1,0 +1,46 @@
+"""Long runs: ``python -m tests.differential --modules N --seed S``. Exit code 1 when anything differed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from .campaign import Campaign, write
+from .compare import sandbox_subjects
+
+
+def main() -> int:
+    """Runs programs from ``--seed`` on until N of them, or the time, is over."""
+    parser = argparse.ArgumentParser(prog="python -m tests.differential", description="random programs, ours and wasmtime")
+    parser.add_argument("--modules", type=int, default=1000, metavar="N", help="programs to run (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first seed (default 0)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--subject", action="append", choices=("guarded", "explicit", "metered"), help="only this")
+    parser.add_argument("--no-reduce", action="store_true", help="do not cut failing programs down")
+    parser.add_argument("--findings", type=int, default=5, metavar="N", help="stop after this many differences (default 5)")
+    parser.add_argument("--out", type=Path, default=Path(".cache/differential"), help="where the scripts of differences go")
+    options = parser.parse_args()
+    subjects = sandbox_subjects()
+    campaign = Campaign({name: subjects[name] for name in options.subject or subjects}, reduce=not options.no_reduce)
+    started = time.monotonic()
+    done = 0
+    for seed in range(options.seed, options.seed + options.modules):
+        if time.monotonic() - started > options.seconds or len(campaign.findings) >= options.findings:
+            break
+        finding = campaign.check(seed)
+        done += 1
+        if finding is not None:
+            print(f"seed {seed}, {finding.subject}: {finding.reason}", flush=True)
+            write([finding], options.out)
+    seconds = time.monotonic() - started
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in campaign.outcomes.most_common())
+    print(f"{done} programs in {seconds:.0f} s, {len(campaign.findings)} differences; outcomes: {outcomes}")
+    if done == 0:
+        print("nothing was run: that is a failure")
+    return 1 if campaign.findings or not done else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
