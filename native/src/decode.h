@@ -78,6 +78,6 @@ bool sbx_body_ran_out(const sbx_module *m, uint32_t code_index, sbx_reader *r);
 bool sbx_decode_custom_section(sbx_decoder *d);
 bool sbx_decode_name_sections(sbx_decoder *d);
 
-/* validate_const.c (3.3.10): checks a constant expression against the type that it must have. */
-bool sbx_check_const_expr(const sbx_module *m, const sbx_const_expr *e, sbx_valtype expected, sbx_error *err);
+/* validate_const.c (3.3.10): checks a constant expression against the type that it must have; the globals below `visible` exist. */
+bool sbx_check_const_expr(const sbx_module *m, const sbx_const_expr *e, sbx_valtype expected, uint32_t visible, sbx_error *err);
 #endif

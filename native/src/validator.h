@@ -1,0 +1,135 @@
+/* Internal to the validator: its scratch and the operations of the specification's validation algorithm
+ * (appendix "Validation Algorithm"; the names are those of the appendix). */
+#ifndef SBX_VALIDATOR_H
+#define SBX_VALIDATOR_H
+#include <string.h>
+
+#include "decode.h"
+
+/* A value type on the operand stack: its code, or SBX_BOTTOM for Unknown. One byte suffices for version 2.0, and makes
+ * comparing and copying long lists of types (a call or block may take a thousand) a matter of a few machine words. */
+typedef uint8_t sbx_optype;
+
+/* A function or block type with its types as bytes. */
+typedef struct sbx_signature {
+    const sbx_optype *params, *results;
+    uint32_t param_count, result_count;
+} sbx_signature;
+
+/* ctrl_frame of the appendix. */
+typedef struct sbx_control {
+    sbx_signature type;   /* start_types, end_types */
+    uint32_t height;      /* of the operand stack at the start of the block */
+    uint32_t assigned;    /* length of the assignment log at the start of the block */
+    uint8_t opcode;       /* block, loop, if, else; SBX_WASM_call for the function's own frame */
+    uint8_t unreachable;  /* the rest of the block is dead */
+} sbx_control;
+
+enum { SBX_LOCAL_ASSIGNED = 1, SBX_LOCAL_NEEDS_ZERO = 2 };
+
+struct sbx_validator {
+    sbx_reader r;
+    const sbx_module *m;
+    const uint8_t *at;               /* first byte of the current instruction */
+    /* vals */
+    sbx_optype *stack;
+    uint32_t height, capacity, max_height;
+    uint32_t base;                   /* height of the innermost control frame */
+    bool unreachable;                /* of the innermost control frame */
+    /* ctrls */
+    sbx_control *controls;
+    uint32_t control_count, control_capacity, max_control;
+    /* Locals, parameters first. Those from local_known on are looked up in the runs: a body that declares far more
+     * locals than it has bytes is not worth, and must not cost, a table. */
+    sbx_optype *local_types;
+    uint8_t *local_state;            /* SBX_LOCAL_* */
+    uint32_t *local_weight;
+    uint32_t *assigned;              /* log: locals assigned since the blocks that are open began */
+    uint32_t local_capacity, local_known, local_total, assigned_count;
+    uint32_t *run_ends;              /* past the last local of each run, parameters not counted; for distant locals only */
+    uint32_t run_capacity;
+    uint32_t weight;                 /* of one use here: 8^min(loop depth, 7) */
+    uint32_t loop_depth, loop_count;
+    bool is_leaf, any_use;
+    const sbx_code *code;
+    const sbx_signature *function;   /* type of the function that is being validated */
+    uint32_t code_index;
+    /* What of this body is of a later version, though it can be read: told at the end, when nothing worse is found. */
+    sbx_error refusal;
+    sbx_error error;
+    /* By module: */
+    sbx_signature *signatures;       /* of every function type */
+    sbx_optype *signature_types;
+    const sbx_op_info *operations[256]; /* by opcode byte; NULL: prefixed, illegal, refused or switched off */
+};
+
+/* Records an error at the current instruction; returns false. */
+#define SBX_INVALIDATE(v, ...) SBX_REJECT(&(v)->r, SBX_INVALID, (v)->at, __VA_ARGS__)
+
+/* validate_stack.c */
+bool sbx_grow_stack(sbx_validator *v, uint32_t more);
+/* "type mismatch: INSTRUCTION expected A, found B" for the operand stack's top; returns false. */
+bool sbx_type_mismatch(sbx_validator *v, sbx_optype expected);
+bool sbx_pop_types(sbx_validator *v, const sbx_optype *types, uint32_t count);
+bool sbx_push_types(sbx_validator *v, const sbx_optype *types, uint32_t count);
+/* Checks that the top of the stack has these types, and leaves the stack as it is. */
+bool sbx_match_types(sbx_validator *v, const sbx_optype *types, uint32_t count);
+bool sbx_push_control(sbx_validator *v, uint8_t opcode, sbx_signature type);
+bool sbx_pop_control(sbx_validator *v, sbx_control *out);
+void sbx_set_unreachable(sbx_validator *v);
+/* "NAME" of the current instruction, for messages. */
+const char *sbx_current_name(const sbx_validator *v);
+
+/* validate_control.c: blocks, branches, calls */
+bool sbx_validate_control(sbx_validator *v, uint8_t opcode);
+/* validate_ops.c: everything rare: tables, references, bulk memory, prefixed instructions */
+bool sbx_validate_rare(sbx_validator *v, uint32_t opcode, const sbx_op_info *info);
+
+/* Room for `more` values is made once an instruction, before these are used. */
+static inline bool sbx_reserve(sbx_validator *v, uint32_t more)
+{
+    return SBX_LIKELY(v->capacity - v->height >= more) || sbx_grow_stack(v, more);
+}
+
+static inline void sbx_push(sbx_validator *v, sbx_optype type)
+{
+    v->stack[v->height++] = type;
+    if (v->height > v->max_height)
+        v->max_height = v->height;
+}
+
+/* pop_val(): Unknown when the block is dead and its operands are used up. */
+static inline bool sbx_pop_any(sbx_validator *v, sbx_optype *out)
+{
+    if (SBX_LIKELY(v->height > v->base)) {
+        *out = v->stack[--v->height];
+        return true;
+    }
+    *out = SBX_BOTTOM;
+    return v->unreachable || sbx_type_mismatch(v, SBX_BOTTOM);
+}
+
+/* pop_val(expect) */
+static inline bool sbx_pop(sbx_validator *v, sbx_optype expected)
+{
+    if (SBX_LIKELY(v->height > v->base)) {
+        sbx_optype found = v->stack[v->height - 1];
+        if (SBX_UNLIKELY(found != expected && found != SBX_BOTTOM))
+            return sbx_type_mismatch(v, expected);
+        v->height--;
+        return true;
+    }
+    return v->unreachable || sbx_type_mismatch(v, expected);
+}
+
+/* Pops what the table says, pushes its result. The stack has room for one more. */
+static inline bool sbx_apply(sbx_validator *v, const sbx_op_info *info)
+{
+    for (uint32_t i = info->param_count; i-- > 0;)
+        if (!sbx_pop(v, info->params[i]))
+            return false;
+    if (info->result_count)
+        sbx_push(v, info->result);
+    return true;
+}
+#endif
