@@ -1,0 +1,1 @@
+"""Tests of what newcomers meet first: the example plugins and the README."""
