@@ -34,7 +34,7 @@ def start(compiled: Any) -> Callable[[int], int]:
     from sandboxworker.store import Store
 
     engine, module = compiled
-    function = Store(engine).instantiate(module).exports["run"]
+    function: Any = Store(engine).instantiate(module).exports["run"]
 
     def run(size: int) -> int:
         return int(function.call(size)[0]) & MASK
