@@ -6,6 +6,7 @@ SBX_WERROR=1 turns warnings into errors; SBX_JOBS limits the compilers that run 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -35,6 +36,15 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC", "")) or shlex.split(sysconfig.get_config_var("CC") or "cc")[:1]
 
 
+def source_hash() -> str:
+    """A hash of the core's sources and of how they are built: images of another build are refused."""
+    digest = hashlib.sha256(repr((compiler(), variants())).encode())
+    for path in sorted(Path(__file__).resolve().parent.rglob("*.[chp]*")):
+        if path.suffix in (".c", ".h", ".py"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def flags(source: str) -> list[str]:
     """Compiler flags for one file. The interpreter's handlers take no stack protector; everything else is hardened."""
     chosen = variants()
@@ -53,6 +63,8 @@ def flags(source: str) -> list[str]:
     if "portable" in chosen:
         out.append("-DSBX_PORTABLE_DISPATCH")
     name = Path(source).name
+    if name == "build_id.c":
+        out.append(f'-DSBX_SOURCE_HASH="{source_hash()}"')
     if name.startswith(("interp", "dispatch")):
         out.append("-fno-stack-protector")
     elif "sanitize" not in chosen:
@@ -87,6 +99,11 @@ class BuildExt(build_ext):
         self.build_temp = "-".join(["build/native", Path(compiler()[0]).name, *variants()])
 
     def build_extensions(self) -> None:
+        with open(Path(self.build_temp) / "lock", "w") as lock:  # builds of one tree take turns
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._build()
+
+    def _build(self) -> None:
         command = compiler()
         link = [*command, "-shared", "-pthread", "-Wl,-z,relro,-z,now,-z,noexecstack"]
         self.compiler.set_executables(compiler_so=command, linker_so=link + (SANITIZERS if "sanitize" in variants() else []))
@@ -115,4 +132,4 @@ class BuildExt(build_ext):
             return list(objects)
 
         self.compiler.compile = compile_all
-        super().build_extensions()
+        build_ext.build_extensions(self)

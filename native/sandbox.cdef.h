@@ -137,3 +137,29 @@ size_t sbx_call_engine_backtrace(const sbx_call_engine *engine, sbx_backtrace_fr
 int sbx_install_fault_handler(void);
 int sbx_thread_enter(void);
 void sbx_thread_leave(void);
+
+/* wasi.h */
+typedef struct sbx_wasi sbx_wasi;
+sbx_wasi *sbx_wasi_new(void);
+void sbx_wasi_free(sbx_wasi *wasi);
+sbx_status sbx_wasi_add_arg(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
+sbx_status sbx_wasi_add_env(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
+sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *guest_path, size_t length, bool writable, sbx_error *err);
+sbx_status sbx_wasi_stdio_null(sbx_wasi *wasi, uint32_t fd, sbx_error *err);
+sbx_status sbx_wasi_stdio_host(sbx_wasi *wasi, uint32_t fd, int host_fd, sbx_error *err);
+sbx_status sbx_wasi_stdio_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err);
+sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_error *err);
+const uint8_t *sbx_wasi_output(const sbx_wasi *wasi, uint32_t fd, size_t *length, bool *truncated);
+void sbx_wasi_output_clear(sbx_wasi *wasi, uint32_t fd);
+void sbx_wasi_clock_virtual(sbx_wasi *wasi, uint64_t start, uint64_t step);
+void sbx_wasi_clock_coarse(sbx_wasi *wasi, uint64_t realtime, uint64_t monotonic);
+void sbx_wasi_clock_full(sbx_wasi *wasi);
+void sbx_wasi_random_os(sbx_wasi *wasi);
+void sbx_wasi_random_seed(sbx_wasi *wasi, uint64_t seed);
+sbx_status sbx_wasi_limit(sbx_wasi *wasi, uint32_t descriptors, uint64_t random_bytes, sbx_error *err);
+uint32_t sbx_wasi_function_count(void);
+const char *sbx_wasi_function_name(uint32_t index);
+const char *sbx_wasi_function_signature(uint32_t index);
+bool sbx_wasi_is_module(const uint8_t *module, size_t length);
+sbx_status sbx_wasi_function(sbx_wasi *wasi, sbx_store *store, const uint8_t *module, size_t module_length, const uint8_t *name,
+                             size_t name_length, sbx_function **out, sbx_error *err);

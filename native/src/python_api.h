@@ -8,4 +8,5 @@
 #include "runtime.h"
 #include "status.h"
 #include "types.h"
+#include "wasi.h"
 #endif

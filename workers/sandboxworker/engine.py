@@ -6,7 +6,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Literal
 
 from sandboxhost.errors import InstantiationError, WorkerError
@@ -40,6 +39,28 @@ class Module:
         return f"<Module {self.name or self.sha256.hex()[:12]} of {len(self.data)} bytes>"
 
 
+class _Flight:
+    """One compilation: in the air until `done` is set, then an image or the exception it failed with."""
+
+    __slots__ = ("done", "error", "image")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.image: Image | None = None
+        self.error: BaseException | None = None
+
+    def land(self, image: Image | None, error: BaseException | None = None) -> None:
+        self.image, self.error = image, error
+        self.done.set()
+
+    def wait(self) -> Image:
+        self.done.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.image is not None
+        return self.image
+
+
 class Engine:
     """Compiles and caches. One engine may be used by several threads.
 
@@ -65,7 +86,7 @@ class Engine:
         self.tier = tier
         self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits)
         self._lock = threading.Lock()
-        self._images: dict[bytes, Future[Image]] = {}
+        self._flights: dict[bytes, _Flight] = {}
 
     def compile_module(self, module: Module) -> None:
         """Makes the module's image unless the cache has it; N threads that compile the same bytes compile once.
@@ -73,26 +94,26 @@ class Engine:
         Raises DecodeError, ValidationError (with .offset), LimitExceeded; a failure caches nothing.
         """
         with self._lock:
-            flight = self._images.get(module.sha256)
+            flight = self._flights.get(module.sha256)
             if mine := flight is None:
-                flight = self._images[module.sha256] = Future()
+                flight = self._flights[module.sha256] = _Flight()
         if not mine:
-            flight.result()
+            flight.wait()
             return
         try:
             image = self._compile(module)
         except BaseException as exc:
             with self._lock:
-                if self._images.get(module.sha256) is flight:
-                    del self._images[module.sha256]
-            flight.set_exception(exc)
+                if self._flights.get(module.sha256) is flight:
+                    del self._flights[module.sha256]
+            flight.land(None, exc)
             raise
-        flight.set_result(image)
+        flight.land(image)
 
     def _compile(self, module: Module) -> Image:
         made = native.compile_bytes(module.data, self.options)
         image = Image.from_bytes(made)
-        if not native.image_header(image.pointer).run_count or not hasattr(os, "memfd_create"):
+        if not image.preinitialised or not hasattr(os, "memfd_create"):
             return image
         # Pre-initialised pages can only be shared copy-on-write when the image has a descriptor.
         fd = os.memfd_create("sandboxhost-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -105,30 +126,30 @@ class Engine:
 
     def add_image(self, module: Module, image: Image) -> None:
         """Caches an image that another process made of this module."""
-        flight: Future[Image] = Future()
-        flight.set_result(image)
+        flight = _Flight()
+        flight.land(image)
         with self._lock:
-            self._images[module.sha256] = flight
+            self._flights[module.sha256] = flight
 
     def compiled_module_count(self) -> int:
         """Modules in the cache."""
         with self._lock:
-            return sum(flight.done() for flight in self._images.values())
+            return sum(flight.done.is_set() for flight in self._flights.values())
 
     def delete_compiled_module(self, module: Module) -> None:
         """Drops the module from the cache; a missing one is no error. Instances and calls that use the image keep it."""
         with self._lock:
-            flight = self._images.get(module.sha256)
-            if flight is not None and flight.done():
-                del self._images[module.sha256]
+            flight = self._flights.get(module.sha256)
+            if flight is not None and flight.done.is_set():
+                del self._flights[module.sha256]
 
     def image(self, module: Module, name: str = "") -> Image:
         """The image of a compiled module. Raises InstantiationError when it was not compiled; `name` is for that error."""
         with self._lock:
-            flight = self._images.get(module.sha256)
-        if flight is None or not flight.done():
+            flight = self._flights.get(module.sha256)
+        if flight is None or not flight.done.is_set():
             raise InstantiationError(f"source module for {name or module.name} must be compiled before instantiation")
-        return flight.result()
+        return flight.wait()
 
     def new_module_engine(
         self,

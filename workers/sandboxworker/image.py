@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Image:
 
     def __init__(self, pointer: native.Pointer) -> None:
         self.pointer = pointer
-        header = native.image_header(pointer)
+        header = pointer.header
         self.size: int = header.size
         self.metered = bool(header.metered)
         self.explicit_bounds = bool(header.explicit_bounds)
@@ -64,6 +65,7 @@ class Image:
         self.function_count: int = header.function_count
         self.element_segment_count: int = header.element_count
         self.data_segment_count: int = header.data_count
+        self.preinitialised = bool(header.run_count)
 
     @classmethod
     def from_bytes(cls, image: native.Pointer) -> Image:
@@ -84,68 +86,94 @@ class Image:
     def imports(self) -> list[ImportType]:
         """In the module's order."""
         out = []
-        for module, name, kind, detail in native.image_imports(self.pointer):
+        for r in native.image_records(self.pointer, "imports"):
             type_: ExternType
-            if kind == ExternKind.FUNC:
-                type_ = self.types[detail]
-            elif kind == ExternKind.TABLE:
-                type_ = TableType(ValueType(detail[0]), *detail[1])
-            elif kind == ExternKind.MEMORY:
-                type_ = MemoryType(*detail)
+            if r.kind == ExternKind.FUNC:
+                type_ = self.types[r.type_index]
+            elif r.kind == ExternKind.TABLE:
+                type_ = _table_type(r.table)
+            elif r.kind == ExternKind.MEMORY:
+                type_ = _memory_type(r.memory)
             else:
-                type_ = GlobalType(ValueType(detail[0]), detail[1])
-            out.append(ImportType(module, name, ExternKind(kind), type_))
+                type_ = _global_type(getattr(r, "global"))
+            out.append(ImportType(self._name(r.module), self._name(r.name), ExternKind(r.kind), type_))
         return out
+
+    def _name(self, record: native.Pointer) -> str:
+        return native.image_name(self.pointer, record)
 
     @cached_property
     def exports(self) -> list[ExportType]:
         """Sorted by the names' bytes."""
+        spaces = (self._function_records, self.tables, self.memories, self.globals)
         return [
-            ExportType(name, ExternKind(kind), index, self._type_of(kind, index))
-            for name, kind, index in native.image_exports(self.pointer)
+            ExportType(
+                self._name(r.name),
+                ExternKind(r.kind),
+                r.index,
+                self.types[self._function_records[r.index].type_index] if r.kind == ExternKind.FUNC else spaces[r.kind][r.index],
+            )
+            for r in native.image_records(self.pointer, "exports")
         ]
-
-    def _type_of(self, kind: int, index: int) -> ExternType:
-        if kind == ExternKind.FUNC:
-            return self.types[native.image_function(self.pointer, index).type_index]
-        if kind == ExternKind.TABLE:
-            return self.tables[index]
-        return self.memories[index] if kind == ExternKind.MEMORY else self.globals[index]
 
     @cached_property
     def exported_names(self) -> dict[int, str]:
         """A name for each exported function's index."""
-        return {e.index: e.name for e in reversed(self.exports) if e.kind is ExternKind.FUNC}
+        records = native.image_records(self.pointer, "exports")
+        return {r.index: self._name(r.name) for r in reversed(records) if r.kind == ExternKind.FUNC}
+
+    @cached_property
+    def _function_records(self) -> Sequence[native.Pointer]:
+        return native.image_records(self.pointer, "functions")
 
     @cached_property
     def functions(self) -> list[FunctionInfo]:
         """The function index space, imports first."""
-        imported = self.imported_function_count
         return [
-            FunctionInfo(i, f.name or self.exported_names.get(i, ""), self.types[f.type_index], i < imported, *f[2:])
-            for i, f in enumerate(native.image_functions(self.pointer))
+            FunctionInfo(
+                i,
+                self.function_name(i),
+                self.types[r.type_index],
+                i < self.imported_function_count,
+                r.code_units,
+                r.frame_slots,
+                r.wasm_offset,
+            )
+            for i, r in enumerate(self._function_records)
         ]
 
     def function_name(self, index: int) -> str:
         """Of one function, without reading them all."""
-        return native.image_function(self.pointer, index).name or self.exported_names.get(index, "")
+        return self._name(self._function_records[index].name) or self.exported_names.get(index, "")
 
     @cached_property
     def tables(self) -> list[TableType]:
         """The table index space."""
-        return [TableType(ValueType(element), *limits) for element, limits in native.image_tables(self.pointer)]
+        return [_table_type(r) for r in native.image_records(self.pointer, "tables")]
 
     @cached_property
     def memories(self) -> list[MemoryType]:
         """The memory index space."""
-        return [MemoryType(*limits) for limits in native.image_memories(self.pointer)]
+        return [_memory_type(r) for r in native.image_records(self.pointer, "memories")]
 
     @cached_property
     def globals(self) -> list[GlobalType]:
         """The global index space."""
-        return [GlobalType(ValueType(code), mutable) for code, mutable in native.image_globals(self.pointer)]
+        return [_global_type(r.type) for r in native.image_records(self.pointer, "globals")]
 
     @cached_property
     def custom_sections(self) -> list[CustomSection]:
         """In the module's order."""
-        return [CustomSection(*item) for item in native.image_custom_sections(self.pointer)]
+        return [CustomSection(self._name(r.name), r.length) for r in native.image_records(self.pointer, "customs")]
+
+
+def _table_type(record: native.Pointer) -> TableType:
+    return TableType(ValueType(record.element), *native.limits_of(record.limits))
+
+
+def _memory_type(record: native.Pointer) -> MemoryType:
+    return MemoryType(*native.limits_of(record.limits))
+
+
+def _global_type(record: native.Pointer) -> GlobalType:
+    return GlobalType(ValueType(record.type), bool(record.is_mutable))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandboxhost.errors import ElementOffsetOutOfBounds
 
-from . import native
 from .call_engine import CallEngine
 from .types import ValueType
 
@@ -68,7 +67,7 @@ class ModuleEngine:
         IndexError."""
         for variable in globals_:
             if variable.type.type is ValueType.FUNCREF and variable.function_index is not None:
-                native.global_set(variable.pointer, self.function(variable.function_index).address)
+                variable.pointer.cell.u64 = self.function(variable.function_index).address
                 variable.function_index = None
 
     def apply_table_inits(self, tables: Sequence[TableInstance], entries: Iterable[TableInitEntry], checked_first: bool) -> None:

@@ -77,19 +77,19 @@ class TableInstance(_Instance):
 
     def __init__(self, store: Store, pointer: native.Pointer) -> None:
         super().__init__(store, pointer)
-        self._element = ValueType(native.table_type(pointer)[0])
+        self._element = ValueType(pointer.type)
 
     @property
     def type(self) -> TableType:
         """With the size now as its minimum, as import matching has it."""
         self.store.check_open()
-        return TableType(self._element, *native.table_type(self.pointer)[1])
+        return TableType(self._element, *native.table_limits(self.pointer))
 
     @property
     def size(self) -> int:
         """Elements."""
         self.store.check_open()
-        return native.table_size(self.pointer)
+        return int(self.pointer.size)
 
     def _check(self, index: int) -> None:
         size = self.size
@@ -99,12 +99,12 @@ class TableInstance(_Instance):
     def get(self, index: int) -> Any:
         """The reference at `index`: a FunctionInstance, an int (externref) or None. Raises IndexError."""
         self._check(index)
-        return references.from_bits(self.store, self._element, native.table_get(self.pointer, index))
+        return references.from_bits(self.store, self._element, self.pointer.elements[index])
 
     def set(self, index: int, reference: Any) -> None:
         """Writes a reference. Raises IndexError, SignatureMismatch."""
         self._check(index)
-        native.table_set(self.pointer, index, references.to_bits(self.store, self._element, reference))
+        self.pointer.elements[index] = references.to_bits(self.store, self._element, reference)
 
     def grow(self, count: int, reference: Any = None) -> int:
         """Adds `count` elements; the old size, or -1 when the type or the limits do not allow it."""
@@ -122,7 +122,7 @@ class MemoryInstance(_Instance):
     def type(self) -> MemoryType:
         """With the size now as its minimum, as import matching has it."""
         self.store.check_open()
-        return MemoryType(*native.memory_type(self.pointer))
+        return MemoryType(*native.memory_limits(self.pointer))
 
     @property
     def size(self) -> int:
@@ -133,7 +133,7 @@ class MemoryInstance(_Instance):
     def byte_size(self) -> int:
         """Bytes."""
         self.store.check_open()
-        return native.memory_size(self.pointer)
+        return int(self.pointer.size)
 
     def _check(self, offset: int, length: int) -> None:
         size = self.byte_size
@@ -166,28 +166,27 @@ class GlobalInstance(_Instance):
 
     def __init__(self, store: Store, pointer: native.Pointer) -> None:
         super().__init__(store, pointer)
-        code, mutable = native.global_type(pointer)
-        self.type = GlobalType(ValueType(code), mutable)
+        self.type = GlobalType(ValueType(pointer.type.type), bool(pointer.type.is_mutable))
         self.function_index: int | None = None
 
     @property
     def value(self) -> Any:
         """The value in Python's terms."""
         self.store.check_open()
-        return references.from_bits(self.store, self.type.type, native.global_get(self.pointer))
+        return references.from_bits(self.store, self.type.type, self.pointer.cell.u64)
 
     @property
     def raw(self) -> Any:
         """Numbers as their bits; references as in `value`."""
         self.store.check_open()
-        return references.bits_to_raw(self.store, self.type.type, native.global_get(self.pointer))
+        return references.bits_to_raw(self.store, self.type.type, self.pointer.cell.u64)
 
     def set(self, value: Any) -> None:
         """Raises SignatureMismatch: wrong type, or the global is immutable."""
         self.store.check_open()
         if not self.type.mutable:
             raise SignatureMismatch("the global is immutable")
-        native.global_set(self.pointer, references.to_bits(self.store, self.type.type, value))
+        self.pointer.cell.u64 = references.to_bits(self.store, self.type.type, value)
 
 
 Extern = FunctionInstance | TableInstance | MemoryInstance | GlobalInstance

@@ -1,8 +1,8 @@
 """The only user of ffi and lib: typed functions over the core's objects, ownership, and status codes turned into exceptions.
 
-Pointers are opaque to every other module (type `Pointer`). Images, stores and call engines own their memory and release it
-when they are collected or closed; instances, functions, tables, memories and globals live as long as their store, so whoever
-holds one also holds the store.
+Other modules get pointers (type `Pointer`) that they pass back; of what they point to they read and write plain fields only.
+Images, stores and call engines own their memory and release it when they are collected or closed; instances, functions,
+tables, memories and globals live as long as their store, so whoever holds one also holds the store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sandboxhost.errors import (
 from ._native import ffi, lib
 
 Pointer = Any
-"""A C pointer: passed back to this module, never looked into elsewhere."""
+"""A C pointer, with the fields of native/sandbox.cdef.h as attributes."""
 
 OK: int = lib.SBX_OK
 TRAP: int = lib.SBX_TRAP
@@ -93,6 +93,17 @@ def _not_null(pointer: Pointer, what: str) -> Pointer:
     if pointer == ffi.NULL:
         raise MemoryLimit(f"the machine refused the memory for a {what}", limit="memory")
     return pointer
+
+
+def checked(function: str, *arguments: Any) -> None:
+    """Calls a function of the core whose last parameter is the error record; raises the exception of a failure."""
+    error = _new_error()
+    _check(getattr(lib, function)(*arguments, error), error)
+
+
+def plain(function: str, *arguments: Any) -> Any:
+    """Calls a function of the core that cannot fail."""
+    return getattr(lib, function)(*arguments)
 
 
 def trap_message(trap: int) -> str:
@@ -169,8 +180,8 @@ def compile_bytes(data: bytes, options: CompileOptions) -> Pointer:
 
 def image_from_bytes(image: Pointer) -> Pointer:
     """A private copy of an image, checked. Raises WorkerError when it is not an image of this build."""
-    out, error = ffi.new("sbx_image **"), _new_error()
-    _check(lib.sbx_image_from_bytes(ffi.from_buffer(image), len(image), out, error), error)
+    out = ffi.new("sbx_image **")
+    checked("sbx_image_from_bytes", ffi.from_buffer(image), len(image), out)
     return ffi.gc(out[0], lib.sbx_image_release)
 
 
@@ -178,12 +189,23 @@ def image_from_fd(fd: int, allow_unsealed: bool = False) -> Pointer:
     """Maps an image read-only, after checking seals, size, build id and records. Raises WorkerError. The descriptor stays the
     caller's.
     """
-    out, error = ffi.new("sbx_image **"), _new_error()
-    _check(lib.sbx_image_open(fd, allow_unsealed, out, error), error)
+    out = ffi.new("sbx_image **")
+    checked("sbx_image_open", fd, allow_unsealed, out)
     return ffi.gc(out[0], lib.sbx_image_release)
 
 
 # ---- reading an image
+
+
+_RECORDS = {
+    "imports": (lib.SBX_IMAGE_IMPORTS, "const sbx_image_import *", "import_count"),
+    "exports": (lib.SBX_IMAGE_EXPORTS, "const sbx_image_export *", "export_count"),
+    "functions": (lib.SBX_IMAGE_FUNCTIONS, "const sbx_image_function *", "function_count"),
+    "tables": (lib.SBX_IMAGE_TABLES, "const sbx_tabletype *", "table_count"),
+    "memories": (lib.SBX_IMAGE_MEMORIES, "const sbx_memorytype *", "memory_count"),
+    "globals": (lib.SBX_IMAGE_GLOBALS, "const sbx_image_global *", "global_count"),
+    "customs": (lib.SBX_IMAGE_CUSTOMS, "const sbx_image_custom *", "custom_count"),
+}
 
 
 class RawLimits(NamedTuple):
@@ -193,27 +215,32 @@ class RawLimits(NamedTuple):
     maximum: int | None
 
 
-class RawFunction(NamedTuple):
-    """One entry of the function index space."""
-
-    type_index: int
-    name: str
-    code_units: int
-    frame_slots: int
-    wasm_offset: int
-
-
-def _limits(record: Pointer) -> RawLimits:
+def limits_of(record: Pointer) -> RawLimits:
+    """The limits in a C type record."""
     return RawLimits(record.min, record.max if record.has_max else None)
 
 
-def _records(image: Pointer, section: int, ctype: str) -> Pointer:
-    return ffi.cast(ctype, image.base + image.header.sections[section].offset)
+def image_records(image: Pointer, section: str) -> Sequence[Any]:
+    """The records of one of _RECORDS; their fields are the attributes of native/include/image.h. They live as long as the
+    image.
+    """
+    number, ctype, count = _RECORDS[section]
+    first = ffi.cast(ctype, image.base + image.header.sections[number].offset)
+    return _Records(first, getattr(image.header, count))
 
 
-def image_header(image: Pointer) -> Pointer:
-    """The header's counts, as attributes."""
-    return image.header
+class _Records(Sequence[Any]):
+    def __init__(self, first: Pointer, count: int) -> None:
+        self._first = first
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(f"record {index} of {self._count}")
+        return self._first[index]
 
 
 def image_types(image: Pointer) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -226,79 +253,17 @@ def _signature(record: Pointer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(codes[: record.params]), tuple(codes[record.params :])
 
 
-def image_imports(image: Pointer) -> list[tuple[str, str, int, Any]]:
-    """(module, name, kind, type) of every import; the type is a type index, (element, limits), limits or (value type,
-    mutable).
-    """
-    records = _records(image, lib.SBX_IMAGE_IMPORTS, "const sbx_image_import *")
-    out: list[tuple[str, str, int, Any]] = []
-    for i in range(image.header.import_count):
-        r = records[i]
-        detail: Any = r.type_index
-        if r.kind == lib.SBX_EXTERN_TABLE:
-            detail = (r.table.element, _limits(r.table.limits))
-        elif r.kind == lib.SBX_EXTERN_MEMORY:
-            detail = _limits(r.memory.limits)
-        elif r.kind == lib.SBX_EXTERN_GLOBAL:
-            detail = _global(getattr(r, "global"))
-        out.append((_name(image, r.module), _name(image, r.name), r.kind, detail))
-    return out
-
-
-def _global(record: Pointer) -> tuple[int, bool]:
-    return record.type, bool(record.is_mutable)
-
-
-def _name(image: Pointer, name: Pointer) -> str:
+def image_name(image: Pointer, name: Pointer) -> str:
+    """A name in a record."""
     return _text(lib.sbx_image_name_of(image, name))
-
-
-def image_exports(image: Pointer) -> list[tuple[str, int, int]]:
-    """(name, kind, index) of every export, sorted by the names' bytes."""
-    records = _records(image, lib.SBX_IMAGE_EXPORTS, "const sbx_image_export *")
-    return [(_name(image, r.name), r.kind, r.index) for r in (records[i] for i in range(image.header.export_count))]
-
-
-def image_functions(image: Pointer) -> list[RawFunction]:
-    """The function index space, imports first."""
-    return [image_function(image, i) for i in range(image.header.function_count)]
-
-
-def image_function(image: Pointer, index: int) -> RawFunction:
-    """One entry of the function index space; the index must be valid."""
-    r = _records(image, lib.SBX_IMAGE_FUNCTIONS, "const sbx_image_function *")[index]
-    return RawFunction(r.type_index, _name(image, r.name), r.code_units, r.frame_slots, r.wasm_offset)
-
-
-def image_tables(image: Pointer) -> list[tuple[int, RawLimits]]:
-    """(element type, limits) of the table index space."""
-    records = _records(image, lib.SBX_IMAGE_TABLES, "const sbx_tabletype *")
-    return [(records[i].element, _limits(records[i].limits)) for i in range(image.header.table_count)]
-
-
-def image_memories(image: Pointer) -> list[RawLimits]:
-    """Limits, in pages, of the memory index space."""
-    records = _records(image, lib.SBX_IMAGE_MEMORIES, "const sbx_memorytype *")
-    return [_limits(records[i].limits) for i in range(image.header.memory_count)]
-
-
-def image_globals(image: Pointer) -> list[tuple[int, bool]]:
-    """(value type, mutable) of the global index space."""
-    records = _records(image, lib.SBX_IMAGE_GLOBALS, "const sbx_image_global *")
-    return [_global(records[i].type) for i in range(image.header.global_count)]
-
-
-def image_custom_sections(image: Pointer) -> list[tuple[str, int]]:
-    """(name, length) of the custom sections, in the module's order."""
-    records = _records(image, lib.SBX_IMAGE_CUSTOMS, "const sbx_image_custom *")
-    return [(_name(image, records[i].name), records[i].length) for i in range(image.header.custom_count)]
 
 
 # ---- stores and what they own
 
 
-def new_store(memory_pages: int, table_elements: int, instances: int) -> Pointer:
-    """A store whose memories, tables and instances together stay within the limits."""
+def new_store(memory_pages: int, table_elements: int, instances: int, owned: list[Any]) -> Pointer:
+    """A store whose memories, tables and instances together stay within the limits. `owned` is emptied after the store's release:
+    what functions of the store need to outlive it."""
     limits = ffi.new(
         "sbx_store_limits *", {"memory_pages": memory_pages, "table_elements": table_elements, "instances": instances}
     )
@@ -316,8 +281,8 @@ def new_instance(store: Pointer, image: Pointer, externs: Sequence[tuple[int, Po
     for i, (kind, pointer) in enumerate(externs):
         array[i].kind = kind
         array[i].object = ffi.cast("void *", pointer)
-    out, error = ffi.new("sbx_instance **"), _new_error()
-    _check(lib.sbx_instance_new(store, image, array, len(externs), out, error), error)
+    out = ffi.new("sbx_instance **")
+    checked("sbx_instance_new", store, image, array, len(externs), out)
     return out[0]
 
 
@@ -332,8 +297,7 @@ def initialise_elements(instance: Pointer) -> None:
 
 def initialise_data(instance: Pointer) -> None:
     """Active data segments, in order. Raises Trap; earlier writes stay."""
-    error = _new_error()
-    _check(lib.sbx_instance_init_data(instance, error), error)
+    checked("sbx_instance_init_data", instance)
 
 
 def instance_function(instance: Pointer, index: int) -> Pointer:
@@ -401,19 +365,14 @@ def function_from_address(bits: int) -> Pointer:
 def new_memory(store: Pointer, minimum: int, maximum: int | None, guarded: bool) -> Pointer:
     """A memory of `minimum` pages. Raises MemoryLimit."""
     limits = {"min": minimum, "max": maximum or 0, "has_max": maximum is not None}
-    out, error = ffi.new("sbx_memory **"), _new_error()
-    _check(lib.sbx_memory_new(store, ffi.new("sbx_memorytype *", [limits]), guarded, out, error), error)
+    out = ffi.new("sbx_memory **")
+    checked("sbx_memory_new", store, ffi.new("sbx_memorytype *", [limits]), guarded, out)
     return out[0]
 
 
-def memory_type(memory: Pointer) -> RawLimits:
-    """The memory's type now: its size in pages is the minimum, as import matching has it."""
+def memory_limits(memory: Pointer) -> RawLimits:
+    """Of the memory's type now: its size in pages is the minimum, as import matching has it."""
     return RawLimits(memory.size // PAGE_SIZE, memory.max_pages if memory.has_max else None)
-
-
-def memory_size(memory: Pointer) -> int:
-    """Bytes that are accessible now."""
-    return int(memory.size)
 
 
 def memory_grow(memory: Pointer, pages: int) -> int:
@@ -439,37 +398,17 @@ def memory_write(memory: Pointer, offset: int, data: bytes) -> None:
         ffi.memmove(memory.base + offset, data, len(data))
 
 
-def memory_view(memory: Pointer) -> memoryview:
-    """The accessible bytes in place; invalid once the store is closed."""
-    return memoryview(ffi.buffer(memory.base, memory.size)) if memory.size else memoryview(b"")
-
-
 def new_table(store: Pointer, element: int, minimum: int, maximum: int | None, initial: int) -> Pointer:
     """A table of `minimum` elements, each `initial`. Raises MemoryLimit."""
     limits = {"min": minimum, "max": maximum or 0, "has_max": maximum is not None}
-    out, error = ffi.new("sbx_table **"), _new_error()
-    _check(lib.sbx_table_new(store, ffi.new("sbx_tabletype *", [element, limits]), initial, out, error), error)
+    out = ffi.new("sbx_table **")
+    checked("sbx_table_new", store, ffi.new("sbx_tabletype *", [element, limits]), initial, out)
     return out[0]
 
 
-def table_type(table: Pointer) -> tuple[int, RawLimits]:
-    """(element type, limits now)."""
-    return table.type, RawLimits(table.size, table.max if table.has_max else None)
-
-
-def table_size(table: Pointer) -> int:
-    """Elements."""
-    return int(table.size)
-
-
-def table_get(table: Pointer, index: int) -> int:
-    """A reference's bits; the caller has checked the index."""
-    return int(table.elements[index])
-
-
-def table_set(table: Pointer, index: int, bits: int) -> None:
-    """Writes a reference; the caller has checked index and type."""
-    table.elements[index] = bits
+def table_limits(table: Pointer) -> RawLimits:
+    """Of the table's type now: its size is the minimum."""
+    return RawLimits(table.size, table.max if table.has_max else None)
 
 
 def table_grow(table: Pointer, count: int, bits: int) -> int:
@@ -483,21 +422,6 @@ def new_global(store: Pointer, value_type: int, mutable: bool, bits: int) -> Poi
     value.u64 = bits
     record = ffi.new("sbx_globaltype *", (value_type, mutable))
     return _not_null(lib.sbx_global_new(store, record[0], value[0]), "global")
-
-
-def global_type(record: Pointer) -> tuple[int, bool]:
-    """(value type, mutable)."""
-    return _global(record.type)
-
-
-def global_get(record: Pointer) -> int:
-    """The 64 bits at rest."""
-    return int(record.cell.u64)
-
-
-def global_set(record: Pointer, bits: int) -> None:
-    """Writes the 64 bits; the caller has checked type and mutability."""
-    record.cell.u64 = bits
 
 
 # ---- calling
@@ -600,6 +524,29 @@ def slots_read(values: Pointer, count: int) -> bytes:
 def slots_write(values: Pointer, data: bytes) -> None:
     """Copies packed values into slots."""
     ffi.memmove(values, data, len(data))
+
+
+# ---- WASI
+
+
+def new_wasi() -> Pointer:
+    """The environment of one guest program, which grants nothing; must outlive its store."""
+    return ffi.gc(_not_null(lib.sbx_wasi_new(), "WASI environment"), lib.sbx_wasi_free)
+
+
+def wasi_function(wasi: Pointer, store: Pointer, module: str, name: str) -> Pointer:
+    """The WASI function of one import. Raises LinkError ("unknown import")."""
+    out = ffi.new("sbx_function **")
+    first, second = module.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape")
+    checked("sbx_wasi_function", wasi, store, first, len(first), second, len(second), out)
+    return out[0]
+
+
+def wasi_output(wasi: Pointer, fd: int) -> tuple[bytes, bool]:
+    """(what an output collected, whether some was cut off)."""
+    length, truncated = ffi.new("size_t *"), ffi.new("bool *")
+    data = lib.sbx_wasi_output(wasi, fd, length, truncated)
+    return (bytes(ffi.buffer(data, length[0])) if length[0] else b""), bool(truncated[0])
 
 
 # ---- the process

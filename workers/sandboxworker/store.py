@@ -42,7 +42,8 @@ class Store:
     def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
         self.engine = engine
         self.limits = limits or Limits(memory=65_536 * native.PAGE_SIZE, table_elements=10_000_000)
-        self.pointer = native.new_store(self.limits.memory_pages, self.limits.table_elements, MAX_INSTANCES)
+        self.owned: list[Any] = []  # what must outlive the store's functions
+        self.pointer = native.new_store(self.limits.memory_pages, self.limits.table_elements, MAX_INSTANCES, self.owned)
         self.host_functions: list[HostFunction] = []
         self._functions: weakref.WeakValueDictionary[int, FunctionInstance] = weakref.WeakValueDictionary()
         # Weak, and the records without a way back to the store: a store that nobody uses is freed at once, not by the collector.
@@ -108,7 +109,7 @@ class Store:
     def memory_bytes(self) -> int:
         """Bytes of all memories of the store's instances."""
         self.check_open()
-        return sum(native.memory_size(memory) for memory in self._memories())
+        return sum(memory.size for memory in self._memories())
 
     def _memories(self) -> list[native.Pointer]:
         found = (memory for record in self._records.values() for memory in native.instance_memories(record.pointer))

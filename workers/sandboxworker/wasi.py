@@ -1,0 +1,91 @@
+"""WASI preview1 for one guest program: what it is granted, and the functions that its module imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from . import native
+
+if TYPE_CHECKING:
+    from .image import Image
+    from .module_instance import Extern, FunctionInstance
+    from .store import Store
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+def is_wasi_module(name: str) -> bool:
+    """True for both names of preview1: `wasi_snapshot_preview1` and `wasi_unstable`."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    return bool(native.plain("sbx_wasi_is_module", encoded, len(encoded)))
+
+
+class Wasi:
+    """The environment of one guest program in one store. Made, it grants nothing; grant before the guest runs.
+
+    Every method raises RuntimeError, in the core's words, for what cannot be granted.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.pointer = native.new_wasi()
+        store.owned.append(self.pointer)
+
+    def arguments(self, arguments: Sequence[str]) -> None:
+        """argv, the program's name first."""
+        for argument in arguments:
+            data = argument.encode("utf-8", "surrogateescape")
+            native.checked("sbx_wasi_add_arg", self.pointer, data, len(data))
+
+    def environment(self, variables: Sequence[str]) -> None:
+        """Variables as "NAME=value"."""
+        for variable in variables:
+            data = variable.encode("utf-8", "surrogateescape")
+            native.checked("sbx_wasi_add_env", self.pointer, data, len(data))
+
+    def directory(self, fd: int, guest_path: str, writable: bool) -> None:
+        """A directory, under `guest_path`. The descriptor stays the caller's."""
+        data = guest_path.encode("utf-8", "surrogateescape")
+        native.checked("sbx_wasi_preopen_dir", self.pointer, fd, data, len(data), writable)
+
+    def descriptor(self, stream: int, fd: int) -> None:
+        """A standard stream is a descriptor of ours (which is duplicated)."""
+        native.checked("sbx_wasi_stdio_host", self.pointer, stream, fd)
+
+    def input(self, data: bytes) -> None:
+        """Standard input is these bytes."""
+        native.checked("sbx_wasi_stdio_input", self.pointer, STDIN, data, len(data))
+
+    def capture(self, stream: int, most: int) -> None:
+        """Collects at most `most` bytes of what the guest writes to a stream."""
+        native.checked("sbx_wasi_stdio_output", self.pointer, stream, most)
+
+    def take_output(self, stream: int) -> tuple[bytes, bool]:
+        """(what was collected since the last time, whether some was cut off)."""
+        out = native.wasi_output(self.pointer, stream)
+        native.plain("sbx_wasi_output_clear", self.pointer, stream)
+        return out
+
+    def clock(self, resolution_ns: int | None) -> None:
+        """The host's clocks, rounded down to a resolution; None: virtual ones, the same in every run."""
+        if resolution_ns is None:
+            native.plain("sbx_wasi_clock_virtual", self.pointer, 0, 0)
+        else:
+            native.plain("sbx_wasi_clock_coarse", self.pointer, resolution_ns, resolution_ns)
+
+    def random(self, seed: int | None) -> None:
+        """Random bytes of the operating system, or a stream that the seed decides."""
+        if seed is None:
+            native.plain("sbx_wasi_random_os", self.pointer)
+        else:
+            native.plain("sbx_wasi_random_seed", self.pointer, seed)
+
+    def function(self, module: str, name: str) -> FunctionInstance:
+        """One function. Raises LinkError ("unknown import")."""
+        return self.store.function_for(native.wasi_function(self.pointer, self.store.pointer, module, name))
+
+    def imports(self, image: Image) -> Mapping[tuple[str, str], Extern]:
+        """Every WASI function that the module imports. Raises LinkError."""
+        wanted = [(i.module, i.name) for i in image.imports if is_wasi_module(i.module)]
+        return {key: self.function(*key) for key in wanted}
