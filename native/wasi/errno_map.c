@@ -1,0 +1,23 @@
+/* The host's errno in the numbers of WASI: the only place that knows both. */
+#include "wasi_internal.h"
+#include <errno.h>
+
+static const struct { int host; uint8_t guest; } pairs[] = {
+    {E2BIG, SBX_WASI_2BIG}, {EACCES, SBX_WASI_ACCES}, {EAGAIN, SBX_WASI_AGAIN}, {EBADF, SBX_WASI_BADF}, {EBUSY, SBX_WASI_BUSY},
+    {EDEADLK, SBX_WASI_DEADLK}, {EDQUOT, SBX_WASI_DQUOT}, {EEXIST, SBX_WASI_EXIST}, {EFAULT, SBX_WASI_FAULT}, {EFBIG, SBX_WASI_FBIG},
+    {EILSEQ, SBX_WASI_ILSEQ}, {EINTR, SBX_WASI_INTR}, {EINVAL, SBX_WASI_INVAL}, {EIO, SBX_WASI_IO}, {EISDIR, SBX_WASI_ISDIR},
+    {ELOOP, SBX_WASI_LOOP}, {EMFILE, SBX_WASI_MFILE}, {EMLINK, SBX_WASI_MLINK}, {ENAMETOOLONG, SBX_WASI_NAMETOOLONG},
+    {ENFILE, SBX_WASI_NFILE}, {ENODEV, SBX_WASI_NODEV}, {ENOENT, SBX_WASI_NOENT}, {ENOMEM, SBX_WASI_NOMEM}, {ENOSPC, SBX_WASI_NOSPC},
+    {ENOSYS, SBX_WASI_NOSYS}, {ENOTDIR, SBX_WASI_NOTDIR}, {ENOTEMPTY, SBX_WASI_NOTEMPTY}, {EOPNOTSUPP, SBX_WASI_NOTSUP},
+    {ENOTTY, SBX_WASI_NOTTY}, {ENXIO, SBX_WASI_NXIO}, {EOVERFLOW, SBX_WASI_OVERFLOW}, {EPERM, SBX_WASI_PERM}, {EPIPE, SBX_WASI_PIPE},
+    {ERANGE, SBX_WASI_RANGE}, {EROFS, SBX_WASI_ROFS}, {ESPIPE, SBX_WASI_SPIPE}, {ESTALE, SBX_WASI_STALE},
+    {ETIMEDOUT, SBX_WASI_TIMEDOUT}, {ETXTBSY, SBX_WASI_TXTBSY}, {EXDEV, SBX_WASI_XDEV},
+};
+
+sbx_wasi_result sbx_wasi_errno(int host_errno)
+{
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (pairs[i].host == host_errno)
+            return pairs[i].guest;
+    return SBX_WASI_IO;
+}
