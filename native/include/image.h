@@ -5,6 +5,9 @@
 #include "status.h"
 #include "types.h"
 
+/* KEPT: their bytes are in DATA_BYTES all the same, because instantiation may fail before they are dropped. */
+enum { SBX_PREINITIALISED = 1, SBX_PREINITIALISED_KEPT = 2 };
+
 /* What the lowering hands to the image writer for one own function. */
 typedef struct sbx_lowered_function {
     uint32_t code_offset, code_units; /* in u16 units of the code section */
@@ -52,7 +55,7 @@ typedef struct sbx_image_header {
     uint8_t build_id[32];             /* sbx_build_id(): a foreign build is refused */
     uint64_t size;                    /* of the whole image */
     uint32_t features;
-    uint8_t metered, explicit_bounds, has_start, preinitialised; /* preinitialised: RUNS replace the active data segments */
+    uint8_t metered, explicit_bounds, has_start, preinitialised; /* preinitialised: SBX_PREINITIALISED* when RUNS replace the active data segments */
     uint32_t start;
     uint32_t imported_functions, imported_tables, imported_memories, imported_globals;
     uint32_t type_count, import_count, export_count, function_count, table_count, memory_count, global_count;

@@ -81,7 +81,7 @@ static sbx_status check_header(checker *c)
         return bad(c, "foreign build id");
     if (h->size != c->image->size)
         return bad(c, "size differs");
-    if (h->metered > 1 || h->explicit_bounds > 1 || h->has_start > 1 || h->preinitialised > 1
+    if (h->metered > 1 || h->explicit_bounds > 1 || h->has_start > 1 || h->preinitialised > SBX_PREINITIALISED_KEPT
         || (h->features & ~(uint32_t)SBX_FEATURES_SUPPORTED))
         return bad(c, "unknown flags");
     uint64_t bytes[SBX_IMAGE_SECTION_COUNT], offsets[SBX_IMAGE_SECTION_COUNT], total;
@@ -269,7 +269,7 @@ static sbx_status check_data(checker *c)
             return bad_record(c, "data segment", i, "impossible mode or length");
         if (active && (d->memory >= c->h->memory_count || !const_ok(c, &d->offset, SBX_I32)))
             return bad_record(c, "data segment", i, "impossible memory or offset");
-        bool replaced = active && c->h->preinitialised && d->bytes_offset == SBX_IMAGE_NO_BYTES;
+        bool replaced = active && c->h->preinitialised == SBX_PREINITIALISED && d->bytes_offset == SBX_IMAGE_NO_BYTES;
         if (!replaced && !inside(d->bytes_offset, d->length, length_of(c, SBX_IMAGE_DATA_BYTES)))
             return bad_record(c, "data segment", i, "its bytes lie outside the data");
     }

@@ -86,7 +86,7 @@ static sbx_status fill_header(writer *w, sbx_image_header *h)
     h->explicit_bounds = w->options->explicit_bounds != 0;
     h->has_start = m->has_start;
     h->start = m->has_start ? m->start : 0;
-    h->preinitialised = w->plan.usable;
+    h->preinitialised = !w->plan.usable ? 0 : w->plan.keep_bytes ? SBX_PREINITIALISED_KEPT : SBX_PREINITIALISED;
     h->imported_functions = m->imported_functions;
     h->imported_tables = m->imported_tables;
     h->imported_memories = m->imported_memories;

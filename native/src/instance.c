@@ -1,6 +1,10 @@
 /* Module instances: one block for all that an executor reads, functions filled on first use, exports by name. */
 #include "image_internal.h"
 #include "store_internal.h"
+#include <sys/mman.h>
+#if defined __linux__ && !defined MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels refuse it, which does no harm */
+#endif
 
 static void instance_destroy(void *object)
 {
@@ -142,6 +146,23 @@ sbx_function *sbx_instance_function(sbx_instance *instance, uint32_t index)
     function->type = sbx_type_registry_get(instance->store->types, function->type_id);
     function->code = instance->code + record->code_offset;
     return function;
+}
+
+/* A table of CPython's 5,400 functions: 0.34 ms page by page, 0.11 ms at once. Functions of one page are 73; when more than about
+ * two on each are to be filled, nearly all pages will be touched anyway. */
+void sbx_instance_prefault(sbx_instance *instance, uint64_t references)
+{
+#ifdef MADV_POPULATE_WRITE
+    const uintptr_t page = 4096;
+    uint64_t own = instance->function_count - instance->imported_function_count;
+    uintptr_t first = ((uintptr_t)instance->functions + page - 1) & ~(page - 1);
+    uintptr_t end = (uintptr_t)(instance->functions + own) & ~(page - 1);
+    if (references >= own / 32 && end > first + 16 * page)
+        madvise((void *)first, end - first, MADV_POPULATE_WRITE);
+#else
+    (void)instance;
+    (void)references;
+#endif
 }
 
 sbx_value *sbx_instance_global(sbx_instance *instance, uint32_t index, sbx_globaltype *type)

@@ -93,9 +93,9 @@ sbx_status sbx_page_plan_make(const sbx_module *module, sbx_page_plan *plan, sbx
     collect(module, runs);
     sbx_heap_sort(runs, active, sizeof *runs, run_less, NULL);
     uint32_t count = active;
-    for (uint64_t gap = FIRST_GAP; (count = join(runs, count, gap)) > MAX_RUNS; gap *= 4)
+    for (uint64_t gap = FIRST_GAP; (count = join(runs, count, gap)) > MAX_RUNS; gap *= 2)
         continue; /* ends: a gap of 4 GiB joins everything */
-    uint64_t total = 0, allowed = 2 * bytes + FREE_BYTES;
+    uint64_t total = 0, allowed = 4 * bytes + FREE_BYTES;
     for (uint32_t i = 0; i < count; i++) {
         runs[i].pages_offset = total;
         total += runs[i].length;

@@ -81,6 +81,15 @@ static sbx_status check_element_offsets(sbx_instance *instance, sbx_error *err)
     return SBX_OK;
 }
 
+static uint64_t active_elements(const sbx_instance *instance)
+{
+    const sbx_image_elements *elements = elements_of(instance);
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < instance->image->header->element_count; i++)
+        count += elements[i].mode == SBX_SEGMENT_ACTIVE ? elements[i].count : 0;
+    return count;
+}
+
 sbx_status sbx_instance_init_elements(sbx_instance *instance, sbx_error *err)
 {
     const sbx_image_header *header = instance->image->header;
@@ -90,6 +99,7 @@ sbx_status sbx_instance_init_elements(sbx_instance *instance, sbx_error *err)
         if (status != SBX_OK)
             return status;
     }
+    sbx_instance_prefault(instance, active_elements(instance));
     for (uint32_t i = 0; i < header->element_count; i++) {
         if (elements[i].mode == SBX_SEGMENT_PASSIVE)
             continue;
@@ -112,6 +122,8 @@ sbx_status sbx_instance_init_data(sbx_instance *instance, sbx_error *err)
         if (status != SBX_OK)
             return status;
     }
+    if (header->preinitialised == SBX_PREINITIALISED)
+        return SBX_OK; /* the active segments have no bytes: they are as good as dropped, and there may be many */
     for (uint32_t i = 0; i < header->data_count; i++) {
         if (data[i].mode != SBX_SEGMENT_ACTIVE)
             continue;

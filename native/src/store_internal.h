@@ -24,6 +24,8 @@ void sbx_type_registry_free(struct sbx_type_registry *registry);
 uint32_t sbx_type_registry_intern(struct sbx_type_registry *registry, const sbx_functype *type); /* UINT32_MAX: no memory */
 const sbx_functype *sbx_type_registry_get(const struct sbx_type_registry *registry, uint32_t id);
 
+/* `references` functions of the instance are about to be filled: faults their pages in at once where that pays (instance.c). */
+void sbx_instance_prefault(sbx_instance *instance, uint64_t references);
 /* Matches the externs against the imports and fills the instance's imported entries (link.c). */
 sbx_status sbx_link_imports(sbx_instance *instance, const sbx_extern *externs, size_t count, sbx_error *err);
 /* Value of a constant expression: what it names is already there (segments.c). */
