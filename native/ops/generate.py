@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -92,12 +93,24 @@ def write_if_changed(path: Path, text: str) -> None:
         path.write_text(text)
 
 
+def hash_header(generated: dict[str, str]) -> str:
+    """Hashes that make up the build id: of what derives from the table, and of the sources that lower to it and run it."""
+    native = Path(__file__).resolve().parents[1]
+    sources = {path.name: path.read_text() for folder in ("include", "src") for path in sorted((native / folder).glob("*.[ch]"))}
+    lines = [
+        f'#define SBX_{name}_HASH "{hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()}"\n'
+        for name, texts in (("OP_TABLE", generated), ("SOURCE", sources))
+    ]
+    return BANNER + "".join(lines)
+
+
 def generate(directory: Path) -> None:
     """Writes every generated file into `directory`."""
-    write_if_changed(directory / "wasm_ops.h", wasm_ops_header())
-    write_if_changed(directory / "wasm_ops.c", wasm_ops_source())
-    for name, text in interpreter.files().items():
-        write_if_changed(directory / name, BANNER + text)
+    files = {"wasm_ops.h": wasm_ops_header(), "wasm_ops.c": wasm_ops_source()}
+    files |= {name: BANNER + text for name, text in interpreter.files().items()}
+    files["op_hash.h"] = hash_header(files)
+    for name, text in files.items():
+        write_if_changed(directory / name, text)
 
 
 if __name__ == "__main__":

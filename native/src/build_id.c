@@ -2,17 +2,15 @@
 #include "image.h"
 #include "runtime.h"
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
 #if defined __has_include
 #if __has_include("op_hash.h")
-#include "op_hash.h" /* SBX_OP_TABLE_HASH, written by native/ops/generate.py */
+#include "op_hash.h" /* written by native/ops/generate.py */
 #endif
 #endif
 #ifndef SBX_OP_TABLE_HASH
 #define SBX_OP_TABLE_HASH "none"
 #endif
-#ifndef SBX_SOURCE_HASH /* the build may pass a hash of all sources: "-DSBX_SOURCE_HASH=\"...\"" */
+#ifndef SBX_SOURCE_HASH
 #define SBX_SOURCE_HASH "none"
 #endif
 #define FORMAT_VERSION 1
