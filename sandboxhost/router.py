@@ -1,0 +1,516 @@
+"""The router: which call goes to which worker, and which one outcome each call gets. A state machine without input or output.
+
+A stimulus (a method) comes in with the time, instructions come out; whoever drives the router carries them out in order. Not for
+concurrent use: the driver holds a lock.
+
+    call:    queued ──written──▶ in flight ──RESULT, FAILED──▶ ended           ended exactly once, by Finish
+               │                    ├─ worker lost: retried if idempotent, else WorkerLost
+               │                    └─ deadline + grace, or cancel + grace: ended here, worker drained and killed
+               └─ deadline, cancel, unload, close: ended here
+    worker:  starting ──READY──▶ ready ──overdue call──▶ draining ──▶ killed ──▶ lost
+"""
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from . import wire
+from .errors import (
+    Cancelled,
+    DeadlineExceeded,
+    HostClosed,
+    LimitExceeded,
+    Overloaded,
+    PayloadTooLarge,
+    ProtocolError,
+    SandboxError,
+    UnknownFunction,
+    WorkerLost,
+    WorkerStartError,
+)
+from .router_state import (
+    CallSpec,
+    CallState,
+    Counters,
+    Emit,
+    Finish,
+    Instruction,
+    InvokeHost,
+    Kill,
+    Plugin,
+    Send,
+    SendDescriptors,
+    WorkerState,
+)
+from .statistics import Usage
+
+GRACE = 0.5
+"""Seconds between a call's deadline (or its cancellation) and the SIGKILL for a worker that ignores it."""
+DRAIN = 2.0
+"""Seconds that the other calls of such a worker get before it is killed."""
+PREFETCH = 16
+"""Calls of a batch that a worker may hold per thread, so that they travel together."""
+
+
+class Router:
+    """See the module's text. Times are seconds of one monotonic clock."""
+
+    def __init__(self, grace: float = GRACE, drain: float = DRAIN) -> None:
+        self.grace, self.drain = grace, drain
+        self.workers: dict[bytes, WorkerState] = {}
+        self.plugins: dict[int, Plugin] = {}
+        self.calls: dict[int, CallState] = {}
+        self.closed = False
+        self.failure = ""
+        """Why no worker can be had any more."""
+        self._next_id = 1
+        self._timers: list[tuple[float, int]] = []
+        self._turn: deque[int] = deque()
+        """Plugins with queued calls, each once; the first is next."""
+        self._out: list[Instruction] = []
+        self._outbox: dict[bytes, list[Any]] = {}
+        self._accepted = self._ended = self._rejected = self._late = self._protocol_errors = 0
+        self._mean = 0.001
+
+    # ---- stimuli: application ----
+
+    def add_plugin(self, plugin: Plugin) -> None:
+        """A plugin from now on may get calls."""
+        self.plugins[plugin.id] = plugin
+
+    def remove_plugin(self, plugin_id: int, now: float) -> list[Instruction]:
+        """Queued calls are cancelled, calls in flight end as usual, then the workers drop the plugin."""
+        plugin = self.plugins.get(plugin_id)
+        if plugin is not None and not plugin.removed:
+            plugin.removed = True
+            for call in list(plugin.queue):
+                self._finish(call, error=Cancelled("the plugin was unloaded"))
+            self._unload_if_idle(plugin)
+        return self._flush(now)
+
+    def submit(self, spec: CallSpec, now: float) -> tuple[int, list[Instruction]]:
+        """Accepts a call and returns its id.
+
+        Raises HostClosed, UnknownFunction (the plugin is unloaded), WorkerStartError, Overloaded: then nothing was accepted.
+        """
+        (call_id,), instructions = self.submit_many([spec], now)
+        return call_id, instructions
+
+    def submit_many(self, specs: list[CallSpec], now: float) -> tuple[list[int], list[Instruction]]:
+        """Accepts all of the calls (of one plugin) or none; see `submit`."""
+        if self.closed:
+            raise HostClosed("the host is closed")
+        if self.failure:
+            raise WorkerStartError(self.failure)
+        plugin = self.plugins.get(specs[0].plugin) if specs else None
+        if not specs or plugin is None or plugin.removed:
+            raise UnknownFunction("the plugin is not loaded (any more)")
+        if plugin.pending + len(specs) > plugin.limits.pending_calls:
+            self._rejected += len(specs)
+            raise Overloaded(f"{plugin.name}: {plugin.pending} calls are pending, {plugin.limits.pending_calls} are allowed",
+                             limit="pending_calls", allowed=plugin.limits.pending_calls, plugin=plugin.name,
+                             retry_after=max(0.001, self._mean * plugin.pending / max(1, self._threads())))
+        ids = [self._accept(plugin, spec) for spec in specs]
+        return ids, self._flush(now)
+
+    def cancel(self, call_id: int, now: float) -> list[Instruction]:
+        """Ends a call as soon as possible; a call that has ended already is left alone."""
+        call = self.calls.get(call_id)
+        if call is not None and not call.cancelled:
+            if call.worker is None:
+                self._finish(call, error=Cancelled("cancelled before it was started"))
+            else:
+                call.cancelled = True
+                self._send(call.worker, wire.Cancel(call.id))
+                heapq.heappush(self._timers, (now + self.grace, call.id))
+        return self._flush(now)
+
+    def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes, now: float) -> list[Instruction]:
+        """A function of the application has returned packed results, or failed with a text."""
+        call = self.calls.get(call_id)
+        if call is not None and call.worker is not None:
+            self._send(call.worker, wire.HostResult(call_id, sequence, ok, payload))
+        return self._flush(now)
+
+    def close(self, now: float) -> list[Instruction]:
+        """Every pending call ends with HostClosed; workers are told to stop."""
+        self.closed = True
+        for call in list(self.calls.values()):
+            self._finish(call, error=HostClosed("the host was closed while the call was pending"))
+        for worker in self.workers.values():
+            if worker.state in ("ready", "draining"):
+                self._send(worker, wire.Stop())
+        return self._flush(now)
+
+    # ---- stimuli: workers ----
+
+    def worker_started(self, worker_id: bytes, pid: int) -> None:
+        """A process was started; it gets calls after READY."""
+        self.workers[worker_id] = WorkerState(worker_id, pid=pid)
+
+    def worker_lost(self, worker_id: bytes, reason: str, now: float, unwritten: Iterable[int] = ()) -> list[Instruction]:
+        """The process is gone (or unreachable). `unwritten`: calls whose message certainly never left."""
+        worker = self.workers.pop(worker_id, None)
+        if worker is not None:
+            worker.state = "lost"
+            never = set(unwritten)
+            for plugin in self.plugins.values():
+                if plugin.home is worker:
+                    plugin.home = None
+            self._outbox.pop(worker_id, None)
+            for call in reversed(list(worker.calls.values())):
+                self._lose(worker, call, reason, call.id in never)
+        return self._flush(now)
+
+    def no_workers(self, reason: str, now: float) -> list[Instruction]:
+        """Workers cannot be started: pending calls end with WorkerStartError, further ones are refused."""
+        self.failure = reason
+        for call in list(self.calls.values()):
+            self._finish(call, error=WorkerStartError(reason))
+        return self._flush(now)
+
+    def received(self, worker_id: bytes, messages: list[Any], now: float) -> list[Instruction]:
+        """Decoded messages of one worker. One that breaks the protocol gets the worker killed."""
+        worker = self.workers.get(worker_id)
+        if worker is not None and worker.state != "killed":
+            try:
+                for message in messages:
+                    self._HANDLERS[type(message)](self, worker, message, now)
+            except ProtocolError as exc:
+                self._violation(worker, str(exc))
+        return self._flush(now)
+
+    def violation(self, worker_id: bytes, text: str, now: float) -> list[Instruction]:
+        """The driver found a broken frame of this worker."""
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            self._violation(worker, text)
+        return self._flush(now)
+
+    def tick(self, now: float) -> list[Instruction]:
+        """Time has passed; call it at `next_time` at the latest."""
+        while self._timers and self._timers[0][0] <= now:
+            call = self.calls.get(heapq.heappop(self._timers)[1])
+            if call is not None:
+                self._overdue(call, now)
+        for worker in self.workers.values():
+            if worker.state == "draining" and (not worker.calls or (worker.kill_at is not None and worker.kill_at <= now)):
+                worker.state = "killed"
+                self._out.append(Kill(worker.id, "it ignored a deadline or a cancellation"))
+        return self._flush(now)
+
+    def next_time(self) -> float | None:
+        """When `tick` wants to be called; None: not before something happens."""
+        while self._timers and self._timers[0][1] not in self.calls:
+            heapq.heappop(self._timers)
+        times = [(worker.kill_at or 0.0) if worker.calls else 0.0 for worker in self.workers.values() if worker.state == "draining"]
+        if self._timers:
+            times.append(self._timers[0][0])
+        return min(times, default=None)
+
+    def counters(self) -> Counters:
+        """A snapshot."""
+        return Counters(self._accepted, self._ended, self._rejected, self._late, self._protocol_errors)
+
+    # ---- calls ----
+
+    def _accept(self, plugin: Plugin, spec: CallSpec) -> int:
+        call = CallState(self._next_id, spec)
+        self._next_id += 1
+        self._accepted += 1
+        self.calls[call.id] = call
+        plugin.pending += 1
+        if spec.deadline is not None:
+            heapq.heappush(self._timers, (spec.deadline, call.id))
+        parent = self.calls.get(spec.parent)
+        if parent is not None and parent.worker is not None and parent.worker.state == "ready":
+            plugin.in_flight += 1
+            parent.worker.nested += 1
+            self._write(parent.worker, plugin, call)
+        else:
+            call.spec.parent = 0
+            self._enqueue(plugin, call)
+        return call.id
+
+    def _enqueue(self, plugin: Plugin, call: CallState, first: bool = False) -> None:
+        if not plugin.queue:
+            self._turn.append(plugin.id)
+        if first:
+            plugin.queue.appendleft(call)
+        else:
+            plugin.queue.append(call)
+
+    def _write(self, worker: WorkerState, plugin: Plugin, call: CallState) -> None:
+        spec = call.spec
+        call.worker = worker
+        worker.calls[call.id] = call
+        if plugin.id not in worker.plugins:
+            worker.plugins[plugin.id] = False
+            self._out.append(SendDescriptors(worker.id, "load", plugin.id))
+            load_id = call.id
+            if spec.kind != "load":
+                load_id, self._next_id = self._next_id, self._next_id + 1
+                worker.loads[load_id] = plugin.id
+            self._send(worker, wire.Load(load_id, plugin.id, plugin.name, plugin.options))
+        elif spec.kind == "load":
+            self._finish(call, usage=Usage())
+        if spec.kind == "load":
+            return
+        fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
+        self._send(worker, _Timed(call.id, spec, fuel))
+
+    def _finish(self, call: CallState, payload: bytes = b"", error: SandboxError | None = None, usage: Usage | None = None) -> None:
+        """The one place where a call ends."""
+        if self.calls.pop(call.id, None) is None:
+            return
+        self._ended += 1
+        plugin = self.plugins[call.spec.plugin]
+        plugin.pending -= 1
+        worker = call.worker
+        if worker is None:
+            if call in plugin.queue:
+                plugin.queue.remove(call)
+                if not plugin.queue:
+                    self._turn.remove(plugin.id)
+        else:
+            plugin.in_flight -= 1
+            worker.calls.pop(call.id, None)
+            worker.nested -= call.spec.parent != 0
+            worker.ended += 1
+            if usage is None and worker.state not in ("lost", "killed"):
+                worker.abandoned.add(call.id)
+        usage = (usage or Usage())._replace(worker=worker.pid if worker is not None else 0)
+        if error is not None:
+            _place(error, plugin.name, call.spec.function, usage)
+        self._out.append(Finish(call.id, payload, error, usage))
+        if plugin.removed:
+            self._unload_if_idle(plugin)
+
+    def _lose(self, worker: WorkerState, call: CallState, reason: str, unwritten: bool) -> None:
+        plugin = self.plugins[call.spec.plugin]
+        again = unwritten or (call.spec.idempotent and not call.retried)
+        if again and not (call.cancelled or call.spec.parent or self.closed or plugin.removed):
+            call.retried = call.retried or not unwritten
+            call.worker = None
+            call.host_calls = call.output = 0
+            worker.calls.pop(call.id)
+            plugin.in_flight -= 1
+            self._enqueue(plugin, call, first=True)
+        elif call.cancelled:
+            self._finish(call, error=Cancelled(f"cancelled; its worker was lost: {reason}"))
+        else:
+            text = f"the worker was lost during the call: {reason}"
+            self._finish(call, error=WorkerLost(text, maybe_ran=not unwritten, reason=reason))
+
+    def _overdue(self, call: CallState, now: float) -> None:
+        """A timer of the call went off: its deadline, or the end of the grace time."""
+        spec, worker = call.spec, call.worker
+        overdue = spec.deadline is not None and spec.deadline <= now
+        if worker is None:
+            if overdue:
+                self._finish(call, error=_deadline_error(self.plugins[spec.plugin], "before it was started"))
+        elif call.cancelled or (overdue and spec.deadline is not None and spec.deadline + self.grace <= now):
+            error = Cancelled("cancelled") if call.cancelled else _deadline_error(self.plugins[spec.plugin], "and did not react")
+            self._finish(call, error=error)
+            worker.state = "draining"
+            worker.kill_at = min(worker.kill_at or now + self.drain, now + self.drain)
+        elif overdue and spec.deadline is not None:
+            heapq.heappush(self._timers, (spec.deadline + self.grace, call.id))
+
+    # ---- messages from workers ----
+
+    def _ready(self, worker: WorkerState, message: wire.Ready, now: float) -> None:
+        if worker.state != "starting" or not 0 < message.threads <= 4096:
+            raise ProtocolError(f"Ready: unexpected from a worker that is {worker.state}, with {message.threads} threads")
+        worker.state, worker.threads, worker.level = "ready", message.threads, message.level
+
+    def _loaded(self, worker: WorkerState, message: wire.Loaded, now: float) -> None:
+        call = worker.calls.get(message.id)
+        plugin_id = call.spec.plugin if call is not None and call.spec.kind == "load" else worker.loads.pop(message.id, None)
+        if plugin_id is None and message.id in worker.abandoned:
+            worker.abandoned.remove(message.id)
+            plugin_id = message.plugin
+        if plugin_id is None or plugin_id != message.plugin:
+            raise ProtocolError(f"Loaded.id: {message.id} is no load of this worker")
+        if plugin_id in worker.plugins:
+            worker.plugins[plugin_id] = True
+        if call is not None:
+            self._finish(call, usage=Usage())
+
+    def _mine(self, worker: WorkerState, message: Any, final: bool) -> CallState | None:
+        """The call that the message is about; None when it has ended here already."""
+        call = worker.calls.get(message.id)
+        if call is not None:
+            return call
+        if message.id not in worker.abandoned:
+            raise ProtocolError(f"{type(message).__name__}.id: call {message.id} is not in flight on this worker")
+        if final:
+            worker.abandoned.remove(message.id)
+            self._late += 1
+        return None
+
+    def _result(self, worker: WorkerState, message: wire.Result, now: float) -> None:
+        call = self._mine(worker, message, final=True)
+        if call is None:
+            return
+        if call.spec.kind == "load":
+            raise ProtocolError(f"Result.id: {message.id} is a load")
+        usage = Usage(message.fuel, message.time_ns, message.memory)
+        allowed = self.plugins[call.spec.plugin].limits.result_bytes
+        self._mean += (message.time_ns / 1e9 - self._mean) / 16
+        if len(message.payload) > allowed:
+            text = f"the result has {len(message.payload)} bytes, {allowed} are allowed"
+            self._finish(call, error=PayloadTooLarge(text, limit="result_bytes", allowed=allowed), usage=usage)
+        else:
+            self._finish(call, message.payload, usage=usage)
+
+    def _failed(self, worker: WorkerState, message: wire.Failed, now: float) -> None:
+        error = wire.failure(message)
+        load = worker.loads.pop(message.id, None)
+        if load is not None:
+            worker.plugins.pop(load, None)
+            for waiting in [c for c in worker.calls.values() if c.spec.plugin == load]:
+                self._finish(waiting, error=wire.failure(message))
+            return
+        call = self._mine(worker, message, final=True)
+        if call is None:
+            return
+        if call.spec.kind == "load":
+            worker.plugins.pop(call.spec.plugin, None)
+        self._finish(call, error=error, usage=Usage(message.fuel, message.time_ns, message.memory))
+
+    def _host_call(self, worker: WorkerState, message: wire.HostCall, now: float) -> None:
+        call = self._mine(worker, message, final=False)
+        if call is None:
+            self._send(worker, wire.HostResult(message.id, message.sequence, False, b"the call has ended"))
+            return
+        allowed = self.plugins[call.spec.plugin].limits.host_calls
+        call.host_calls += 1
+        if call.host_calls > allowed:
+            self._finish(call, error=LimitExceeded(f"more than {allowed} calls of host functions", limit="host_calls", allowed=allowed))
+            self._send(worker, wire.Cancel(message.id))
+            self._send(worker, wire.HostResult(message.id, message.sequence, False, b"too many calls of host functions"))
+        else:
+            self._out.append(InvokeHost(call.id, message.sequence, message.function, message.payload))
+
+    def _output(self, worker: WorkerState, message: wire.Output, now: float) -> None:
+        call = self._mine(worker, message, final=False)
+        if call is None:
+            return
+        call.output += len(message.data)
+        if message.stream not in (wire.STDOUT, wire.STDERR):
+            raise ProtocolError(f"Output.stream: {message.stream}")
+        if call.output > self.plugins[call.spec.plugin].limits.output_bytes:
+            raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes, more than its worker should have let pass")
+        self._out.append(Emit(call.id, message.stream, message.data))
+
+    def _bye(self, worker: WorkerState, message: wire.Bye, now: float) -> None:
+        worker.state = "killed"
+        self._out.append(Kill(worker.id, f"it left: {message.reason}"))
+
+    _HANDLERS: dict[type[Any], Any] = {  # noqa: RUF012
+        wire.Ready: _ready, wire.Loaded: _loaded, wire.Result: _result, wire.Failed: _failed, wire.HostCall: _host_call,
+        wire.Output: _output, wire.Bye: _bye,
+    }
+
+    def _violation(self, worker: WorkerState, text: str) -> None:
+        if worker.state != "killed":
+            self._protocol_errors += 1
+            worker.state = "killed"
+            self._out.append(Kill(worker.id, f"it broke the protocol: {text}"))
+
+    # ---- dispatch ----
+
+    def _threads(self) -> int:
+        return sum(worker.threads for worker in self.workers.values() if worker.state == "ready")
+
+    def _unload_if_idle(self, plugin: Plugin) -> None:
+        if plugin.in_flight or plugin.queue or self.plugins.get(plugin.id) is not plugin:
+            return
+        for worker in self.workers.values():
+            if worker.plugins.pop(plugin.id, None) is not None and worker.state in ("ready", "draining"):
+                self._send(worker, wire.Unload(plugin.id))
+        del self.plugins[plugin.id]
+
+    def _choose(self, plugin: Plugin, call: CallState) -> WorkerState | None:
+        """The least busy ready worker with room; among equals one that holds the plugin."""
+        if plugin.home is not None:
+            return plugin.home if plugin.home.state == "ready" else None
+        best: WorkerState | None = None
+        rank: tuple[float, bool] = (0.0, False)
+        for worker in self.workers.values():
+            room = worker.threads * PREFETCH if call.spec.batch else worker.threads
+            if worker.state == "ready" and worker.busy < room:
+                own = (worker.busy / worker.threads, plugin.id not in worker.plugins)
+                if best is None or own < rank:
+                    best, rank = worker, own
+        return best
+
+    def _dispatch(self) -> None:
+        blocked = 0
+        while self._turn and blocked < len(self._turn):
+            plugin = self.plugins[self._turn[0]]
+            limit = plugin.concurrency
+            worker = None if limit is not None and plugin.in_flight >= limit else self._choose(plugin, plugin.queue[0])
+            if worker is None:
+                blocked += 1
+                self._turn.rotate(-1)
+                continue
+            blocked = 0
+            call = plugin.queue.popleft()
+            if plugin.persistent:
+                plugin.home = worker
+            plugin.in_flight += 1
+            if plugin.queue:
+                self._turn.rotate(-1)
+            else:
+                self._turn.popleft()
+            self._write(worker, plugin, call)
+
+    def _send(self, worker: WorkerState, message: Any) -> None:
+        if worker.state in ("ready", "draining"):
+            self._outbox.setdefault(worker.id, []).append(message)
+
+    def _flush(self, now: float) -> list[Instruction]:
+        """Hands out work, and what is to be written as one frame a worker."""
+        if not self.closed:
+            self._dispatch()
+        for worker_id, messages in self._outbox.items():
+            self._out.append(Send(worker_id, tuple(m.message(now) if type(m) is _Timed else m for m in messages)))
+        out, self._out = self._out, []
+        self._outbox.clear()
+        return out
+
+
+class _Timed(NamedTuple):
+    """A CALL or RUN whose remaining time is filled in when it is sent."""
+
+    id: int
+    spec: CallSpec
+    fuel: wire.Signed
+
+    def message(self, now: float) -> wire.Call | wire.Run:
+        spec = self.spec
+        left = wire.UNLIMITED if spec.deadline is None else max(0, int((spec.deadline - now) * 1e9))
+        if spec.kind == "run":
+            return wire.Run(self.id, spec.plugin, spec.parent, self.fuel, wire.Signed(left), spec.payload)
+        return wire.Call(self.id, spec.plugin, spec.parent, spec.function, self.fuel, wire.Signed(left), spec.payload)
+
+
+def _deadline_error(plugin: Plugin, when: str) -> DeadlineExceeded:
+    allowed = plugin.limits.deadline or 0.0
+    return DeadlineExceeded(f"the call reached its deadline {when}", limit="deadline", allowed=allowed)
+
+
+def _place(error: SandboxError, plugin: str, function: str, usage: Usage) -> None:
+    """Writes where it happened into an error that has room for it."""
+    for name, value in (("plugin", plugin), ("function", function), ("usage", usage)):
+        if name in error.fields:
+            setattr(error, name, value)
+
+
+__all__ = [
+    "CallSpec", "Counters", "Emit", "Finish", "Instruction", "InvokeHost", "Kill", "Plugin", "Router", "Send", "SendDescriptors",
+]

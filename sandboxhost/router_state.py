@@ -1,0 +1,147 @@
+"""What the router speaks and keeps: the instructions that it gives, and its records of calls, plugins and workers."""
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .errors import SandboxError
+from .limits import Limits
+from .statistics import Usage
+
+# ---- instructions ----
+
+class Send(NamedTuple):
+    """Write these messages to the worker, in this order, as one frame."""
+
+    worker: bytes
+    messages: tuple[Any, ...]
+
+
+class SendDescriptors(NamedTuple):
+    """Send the descriptors that belong to a LOAD (role "load", a plugin) or RUN (role "run", a call) over the lifeline."""
+
+    worker: bytes
+    role: str
+    id: int
+
+
+class Finish(NamedTuple):
+    """The outcome of a call: a payload, or an error."""
+
+    call: int
+    payload: bytes
+    error: SandboxError | None
+    usage: Usage
+
+
+class InvokeHost(NamedTuple):
+    """Run a function of the application and answer with `host_result`."""
+
+    call: int
+    sequence: int
+    function: int
+    payload: bytes
+
+
+class Emit(NamedTuple):
+    """The guest wrote to stdout or stderr."""
+
+    call: int
+    stream: int
+    data: bytes
+
+
+class Kill(NamedTuple):
+    """SIGKILL the worker; `worker_lost` follows when it is dead."""
+
+    worker: bytes
+    reason: str
+
+
+Instruction = Send | SendDescriptors | Finish | InvokeHost | Emit | Kill
+
+
+@dataclass(slots=True)
+class CallSpec:
+    """What is asked for. kind: "call" (payload), "run" (options) or "load" (nothing)."""
+
+    plugin: int
+    kind: str = "call"
+    function: str = ""
+    payload: bytes = b""
+    deadline: float | None = None
+    """Absolute, on the driver's clock."""
+    parent: int = 0
+    batch: bool = False
+    idempotent: bool = False
+
+
+@dataclass(slots=True)
+class CallState:
+    id: int
+    spec: CallSpec
+    worker: WorkerState | None = None
+    """Where it was written; None while queued."""
+    host_calls: int = 0
+    output: int = 0
+    cancelled: bool = False
+    retried: bool = False
+
+
+@dataclass(slots=True)
+class Plugin:
+    """A loaded plugin as the router sees it."""
+
+    id: int
+    name: str
+    options: bytes
+    """LoadOptions, ready to send."""
+    limits: Limits
+    persistent: bool = False
+    queue: deque[CallState] = field(default_factory=deque)
+    pending: int = 0
+    """Accepted calls without outcome."""
+    in_flight: int = 0
+    home: WorkerState | None = None
+    """Where the instance of a persistent plugin lives."""
+    removed: bool = False
+
+    @property
+    def concurrency(self) -> int | None:
+        return 1 if self.persistent else self.limits.concurrent_calls
+
+
+@dataclass(slots=True)
+class WorkerState:
+    id: bytes
+    state: str = "starting"
+    pid: int = 0
+    threads: int = 0
+    level: str = ""
+    calls: dict[int, CallState] = field(default_factory=dict)
+    """In flight."""
+    nested: int = 0
+    """Of these, calls that run on top of another one and need no thread of their own."""
+    abandoned: set[int] = field(default_factory=set)
+    """Ids that ended here but that the worker may still answer, once each."""
+    plugins: dict[int, bool] = field(default_factory=dict)
+    """Plugins it holds: True once LOADED came."""
+    loads: dict[int, int] = field(default_factory=dict)
+    """LOAD id -> plugin, of loads that no call waits for."""
+    ended: int = 0
+    kill_at: float | None = None
+
+    @property
+    def busy(self) -> int:
+        return len(self.calls) - self.nested
+
+
+class Counters(NamedTuple):
+    """What a router has counted."""
+
+    accepted: int
+    ended: int
+    rejected: int
+    late_replies: int
+    protocol_errors: int
