@@ -88,6 +88,9 @@ sbx_functype sbx_image_functype(const sbx_image *image, uint32_t type_index);
 sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_options *options, uint8_t **image, uint64_t *image_size,
                        sbx_error *err);
 
+/* disasm.h */
+sbx_status sbx_disassemble(const sbx_image *image, uint32_t function, char **out, size_t *length, sbx_error *err);
+
 /* runtime.h */
 typedef struct sbx_store sbx_store;
 typedef struct sbx_call_engine sbx_call_engine;

@@ -53,6 +53,8 @@ sbx_call_engine *sbx_call_engine_new(const sbx_call_engine_options *options)
     static const sbx_call_engine_options defaults;
     if (!options)
         options = &defaults;
+    if (sbx_install_fault_handler()) /* guard pages mean nothing without it */
+        return NULL;
     sbx_call_engine *engine = map_pages(pages(sizeof *engine), PROT_READ | PROT_WRITE);
     if (!engine)
         return NULL;

@@ -3,6 +3,7 @@
 #define SBX_PYTHON_API_H
 #include "arena.h"
 #include "call_engine.h"
+#include "disasm.h"
 #include "image.h"
 #include "module.h"
 #include "runtime.h"

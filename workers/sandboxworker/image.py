@@ -77,6 +77,10 @@ class Image:
         """Maps a sealed descriptor read-only; the descriptor stays the caller's. Raises WorkerError."""
         return cls(native.image_from_fd(fd, allow_unsealed))
 
+    def disassemble(self, function: int) -> str:
+        """Listing of the interpreter code of a function of the module's own (index counts the imports). Raises WorkerError."""
+        return native.disassemble(self.pointer, function)
+
     @cached_property
     def types(self) -> list[FunctionType]:
         """The type section."""

@@ -253,6 +253,16 @@ def _signature(record: Pointer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(codes[: record.params]), tuple(codes[record.params :])
 
 
+def disassemble(image: Pointer, function: int) -> str:
+    """Listing of one function's interpreter code; the index counts the imports too."""
+    text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("sbx_error *")
+    _check(lib.sbx_disassemble(image, function, text, length, error), error)
+    try:
+        return bytes(ffi.buffer(text[0], length[0])).decode("ascii")
+    finally:
+        lib.sbx_free(text[0])
+
+
 def image_name(image: Pointer, name: Pointer) -> str:
     """A name in a record."""
     return _text(lib.sbx_image_name_of(image, name))
