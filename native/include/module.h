@@ -124,13 +124,16 @@ typedef struct sbx_module {
     sbx_name *function_names;  /* from the name section, by function index; NULL when absent; a broken name section is ignored */
     sbx_name module_name;
     uint8_t *declared_refs;  /* bit set per function index: may be the target of ref.func (specification 3.4.10, C.refs) */
-    /* What the decoder saw of invalid or unsupported things that the fields above cannot carry; sbx_validate_module
-     * reports it, so that a malformed module is told so first. NULL when there is nothing. */
-    const sbx_error *deferred;
+    /* What the decoder saw of invalid things that the fields above cannot carry, and of a later version's that it could
+     * still read; sbx_validate_module reports them: malformed comes before invalid, invalid before unsupported. */
+    const sbx_error *deferred, *refused; /* NULL when there is nothing */
+    uint32_t tag_count;                  /* only to check exports: tags are refused */
 } sbx_module;
 
 /* Operand stack of one function, in values; higher is refused with SBX_MODULE_LIMIT ("operands"). */
 #define SBX_MAX_OPERANDS 1048576u
+/* Memories of one module ("memories"); for now, of those with more than one only such pass as trap when instantiated. */
+#define SBX_MAX_MEMORIES 100u
 
 /* Decodes the binary format (specification chapter 5): SBX_MALFORMED, SBX_UNSUPPORTED or SBX_MODULE_LIMIT with an offset.
  * Element and data segments, names and code point into `bytes`. Does not look into function bodies beyond their locals. */

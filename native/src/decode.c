@@ -63,15 +63,16 @@ static const struct { uint8_t rank; bool (*decode)(sbx_decoder *d); } sections[]
     [3] = {3, sbx_decode_function_section},
     [4] = {4, sbx_decode_table_section},
     [5] = {5, sbx_decode_memory_section},
-    [6] = {6, sbx_decode_global_section},
-    [7] = {7, sbx_decode_export_section},
-    [8] = {8, sbx_decode_start_section},
-    [9] = {9, sbx_decode_element_section},
-    [10] = {11, sbx_decode_code_section},
-    [11] = {12, sbx_decode_data_section},
-    [12] = {10, sbx_decode_data_count_section},
+    [6] = {7, sbx_decode_global_section},
+    [7] = {8, sbx_decode_export_section},
+    [8] = {9, sbx_decode_start_section},
+    [9] = {10, sbx_decode_element_section},
+    [10] = {12, sbx_decode_code_section},
+    [11] = {13, sbx_decode_data_section},
+    [12] = {11, sbx_decode_data_count_section},
+    [13] = {6, sbx_decode_tag_section},
 };
-enum { TAG_SECTION = 13, SECTION_COUNT = sizeof sections / sizeof *sections };
+enum { SECTION_COUNT = sizeof sections / sizeof *sections };
 
 static bool decode_header(sbx_decoder *d)
 {
@@ -97,8 +98,6 @@ static bool decode_section(sbx_decoder *d, uint8_t *last_rank)
     uint32_t size;
     if (!sbx_read_byte(r, &id))
         return false;
-    if (id == TAG_SECTION)
-        return sbx_refuse(&d->error, (uint64_t)(at - r->base), SBX_FEATURE_EXCEPTIONS, "tag section");
     if (id >= SECTION_COUNT)
         return SBX_REJECT(r, SBX_MALFORMED, at, "malformed section id %u", id);
     const uint8_t *size_at = r->pos;
@@ -126,6 +125,8 @@ static bool decode_sections(sbx_decoder *d)
         if (!decode_section(d, &last_rank))
             return false;
     const sbx_module *m = d->m;
+    if (d->heap_types > m->type_count)
+        sbx_fail(&d->deferred, SBX_INVALID, d->heap_type_at, "unknown type %llu", (unsigned long long)d->heap_types - 1);
     if (d->own_functions != m->code_count)
         return SBX_REJECT(&d->r, SBX_MALFORMED, d->r.end, "function and code section have inconsistent lengths");
     if (m->has_data_count && m->declared_data_count != m->data_count)
@@ -170,6 +171,17 @@ static bool fill_limits(sbx_decoder *d, const sbx_compile_options *options)
     return sbx_check_limit(&d->error, 0, "module_bytes", d->m->size, allowed);
 }
 
+static bool keep_error(sbx_decoder *d, const sbx_error *error, const sbx_error **out)
+{
+    if (error->status == SBX_OK)
+        return true;
+    sbx_error *kept = sbx_decoder_alloc(d, 1, sizeof *kept);
+    if (kept)
+        *kept = *error;
+    *out = kept;
+    return kept;
+}
+
 static bool decode(sbx_decoder *d, const uint8_t *bytes, size_t size, const sbx_compile_options *options)
 {
     sbx_module *m = sbx_decoder_alloc(d, 1, sizeof *m);
@@ -188,14 +200,7 @@ static bool decode(sbx_decoder *d, const uint8_t *bytes, size_t size, const sbx_
             blame_bodies(d);
         return false;
     }
-    if (d->deferred.status != SBX_OK) {
-        sbx_error *deferred = sbx_decoder_alloc(d, 1, sizeof *deferred);
-        if (!deferred)
-            return false;
-        *deferred = d->deferred;
-        m->deferred = deferred;
-    }
-    return sbx_decode_name_sections(d);
+    return keep_error(d, &d->deferred, &m->deferred) && keep_error(d, &d->refused, &m->refused) && sbx_decode_name_sections(d);
 }
 
 sbx_status sbx_decode_module(const uint8_t *bytes, size_t size, const sbx_compile_options *options,
@@ -206,6 +211,7 @@ sbx_status sbx_decode_module(const uint8_t *bytes, size_t size, const sbx_compil
     *out = NULL;
     sbx_error_clear(&d.error);
     sbx_error_clear(&d.deferred);
+    sbx_error_clear(&d.refused);
     if (!bytes)
         bytes = nothing, size = 0;
     d.r = (sbx_reader){bytes, bytes, bytes + size, &d.error};

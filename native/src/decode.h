@@ -12,12 +12,15 @@ typedef struct sbx_decoder {
     sbx_arena *arena;
     const sbx_module_limits *limits;
     sbx_error error;       /* what ends the decoding */
-    sbx_error deferred;    /* what validation will report */
+    sbx_error deferred;    /* what validation will report as invalid */
+    sbx_error refused;     /* what it will report as unsupported when nothing is invalid */
     /* Growing index spaces; published in the module when they are complete. */
     uint32_t *functions;
     sbx_tabletype *tables;
     sbx_memorytype *memories;
     sbx_globaltype *globals;
+    int64_t heap_types;     /* one past the highest type index in a `(ref ht)`, and where it was seen */
+    uint64_t heap_type_at;
     uint32_t own_functions; /* entries of the function section */
     bool keep_debug_names;
 } sbx_decoder;
@@ -41,8 +44,8 @@ bool sbx_read_heaptype(sbx_reader *r, const sbx_module *m, sbx_valtype *out);
 /* Block types (5.4.1): *type_index is set, or else *result is a value type or 0 for none. */
 enum { SBX_NO_TYPE_INDEX = UINT32_MAX };
 bool sbx_read_blocktype(sbx_reader *r, const sbx_module *m, uint32_t *type_index, sbx_valtype *result);
-/* As sbx_read_valtype, but `(ref null ht)` and `(ref ht)` are read, and come out as their prefix byte. */
-bool sbx_read_local_type(sbx_reader *r, const sbx_module *m, sbx_valtype *out);
+/* As sbx_read_valtype, but `(ref null ht)` and `(ref ht)` are read, come out as their prefix byte, and are refused in the end. */
+bool sbx_read_local_type(sbx_decoder *d, sbx_valtype *out);
 bool sbx_read_tabletype(sbx_decoder *d, sbx_tabletype *out);
 bool sbx_read_memorytype(sbx_decoder *d, sbx_memorytype *out);
 bool sbx_read_globaltype(sbx_decoder *d, sbx_globaltype *out);
@@ -53,6 +56,7 @@ bool sbx_decode_import_section(sbx_decoder *d);
 bool sbx_decode_function_section(sbx_decoder *d);
 bool sbx_decode_table_section(sbx_decoder *d);
 bool sbx_decode_memory_section(sbx_decoder *d);
+bool sbx_decode_tag_section(sbx_decoder *d);
 bool sbx_decode_global_section(sbx_decoder *d);
 bool sbx_decode_export_section(sbx_decoder *d);
 bool sbx_decode_start_section(sbx_decoder *d);

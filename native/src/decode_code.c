@@ -178,7 +178,7 @@ static bool read_locals(sbx_decoder *d, sbx_code *code, const uint8_t *body_end)
     uint64_t sum = 0;
     for (uint32_t i = 0; i < code->run_count; i++) {
         sbx_local_run run;
-        if (!sbx_read_u32(&d->r, &run.count) || !sbx_read_local_type(&d->r, d->m, &run.type))
+        if (!sbx_read_u32(&d->r, &run.count) || !sbx_read_local_type(d, &run.type))
             return false;
         if (i >= fitting || d->r.pos > body_end)
             return SBX_REJECT(&d->r, SBX_MALFORMED, body_end, "unexpected end of section or function");

@@ -61,14 +61,11 @@ static bool collect_imports(sbx_decoder *d)
     return true;
 }
 
-/* Version 2.0 allows one memory (3.4.10), versions before reference types one table. */
-static bool check_single(sbx_decoder *d, const uint8_t *at)
+/* Versions before reference types allow one table. (More than one memory is for validation to refuse.) */
+static bool check_tables(sbx_decoder *d, const uint8_t *at)
 {
-    const sbx_module *m = d->m;
-    uint64_t offset = (uint64_t)(at - d->r.base);
-    if (m->memory_count > 1)
-        return sbx_refuse(&d->error, offset, SBX_FEATURE_MULTI_MEMORY, "more than one memory");
-    return m->table_count <= 1 || sbx_require_feature(m, &d->error, offset, SBX_FEATURE_REFERENCE_TYPES, "more than one table");
+    return d->m->table_count <= 1 || sbx_require_feature(d->m, &d->error, (uint64_t)(at - d->r.base),
+                                                         SBX_FEATURE_REFERENCE_TYPES, "more than one table");
 }
 
 bool sbx_decode_import_section(sbx_decoder *d)
@@ -88,8 +85,9 @@ bool sbx_decode_import_section(sbx_decoder *d)
     uint64_t offset = (uint64_t)(at - d->r.base);
     return sbx_check_limit(&d->error, offset, "functions", m->imported_functions, d->limits->functions)
         && sbx_check_limit(&d->error, offset, "tables", m->imported_tables, d->limits->tables)
+        && sbx_check_limit(&d->error, offset, "memories", m->imported_memories, SBX_MAX_MEMORIES)
         && sbx_check_limit(&d->error, offset, "globals", m->imported_globals, d->limits->globals)
-        && collect_imports(d) && check_single(d, at);
+        && collect_imports(d) && check_tables(d, at);
 }
 
 /* An index space with room for `more` own entries behind the imported ones. */
@@ -136,15 +134,13 @@ bool sbx_decode_table_section(sbx_decoder *d)
     }
     d->m->tables = d->tables;
     d->m->table_count += count;
-    return check_single(d, at);
+    return check_tables(d, at);
 }
 
 bool sbx_decode_memory_section(sbx_decoder *d)
 {
-    const uint8_t *at = d->r.pos;
     uint32_t count, imported = d->m->memory_count;
-    /* No limit of its own: more than one memory is refused below, and each takes two bytes of the module. */
-    if (!sbx_read_length(&d->r, &count))
+    if (!sbx_decoder_count(d, "memories", imported, SBX_MAX_MEMORIES, &count))
         return false;
     d->memories = extend(d, d->m->memories, imported, count, sizeof *d->memories);
     if (!d->memories)
@@ -154,7 +150,31 @@ bool sbx_decode_memory_section(sbx_decoder *d)
             return false;
     d->m->memories = d->memories;
     d->m->memory_count += count;
-    return check_single(d, at);
+    return true;
+}
+
+/* tag (version 3.0): attribute 0, type. Read so that what is wrong with it is told, refused in the end. */
+bool sbx_decode_tag_section(sbx_decoder *d)
+{
+    uint32_t count;
+    sbx_refuse(&d->refused, sbx_reader_offset(&d->r), SBX_FEATURE_EXCEPTIONS, "tag section");
+    if (!sbx_read_length(&d->r, &count))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *at = d->r.pos;
+        uint8_t attribute;
+        uint32_t type;
+        if (!sbx_read_byte(&d->r, &attribute) || !sbx_read_u32(&d->r, &type))
+            return false;
+        if (attribute)
+            return SBX_REJECT(&d->r, SBX_MALFORMED, at, "malformed tag attribute 0x%02x", attribute);
+        if (type >= d->m->type_count)
+            sbx_fail(&d->deferred, SBX_INVALID, (uint64_t)(at - d->r.base), "unknown type %u", type);
+        else if (d->m->types[type].results)
+            sbx_fail(&d->deferred, SBX_INVALID, (uint64_t)(at - d->r.base), "non-empty tag result type");
+    }
+    d->m->tag_count = count;
+    return true;
 }
 
 bool sbx_decode_global_section(sbx_decoder *d)
@@ -187,8 +207,6 @@ static bool read_export(sbx_decoder *d, sbx_export *out)
     const uint8_t *at = d->r.pos;
     if (!sbx_read_byte(&d->r, &out->kind))
         return false;
-    if (out->kind == SBX_EXTERN_TAG)
-        return sbx_refuse(&d->error, (uint64_t)(at - d->r.base), SBX_FEATURE_EXCEPTIONS, "exported tag");
     if (out->kind > SBX_EXTERN_TAG)
         return SBX_REJECT(&d->r, SBX_MALFORMED, at, "malformed export kind 0x%02x", out->kind);
     return sbx_read_u32(&d->r, &out->index);

@@ -59,7 +59,7 @@ static bool scan_const_expr(sbx_decoder *d, const uint8_t *start)
     if (illegal)
         DEFER(d, SBX_INVALID, illegal, "constant expression required");
     else if (extended)
-        sbx_refuse(&d->deferred, (uint64_t)(extended - d->r.base), SBX_FEATURE_EXTENDED_CONST, "arithmetic in a constant expression");
+        sbx_refuse(&d->refused, (uint64_t)(extended - d->r.base), SBX_FEATURE_EXTENDED_CONST, "arithmetic in a constant expression");
     else
         DEFER(d, SBX_INVALID, start, "type mismatch: a constant expression must leave one value, this one leaves %u", instructions);
     return true;

@@ -68,14 +68,24 @@ bool sbx_read_heaptype(sbx_reader *r, const sbx_module *m, sbx_valtype *out)
     return sbx_read_reftype(r, m, out);
 }
 
-bool sbx_read_local_type(sbx_reader *r, const sbx_module *m, sbx_valtype *out)
+bool sbx_read_local_type(sbx_decoder *d, sbx_valtype *out)
 {
-    if (r->pos < r->end && (*r->pos == SBX_REF_NULL_PREFIX || *r->pos == SBX_REF_PREFIX)) {
-        int64_t heap_type;
-        *out = *r->pos++;
-        return sbx_read_signed(r, 33, &heap_type);
-    }
-    return sbx_read_valtype(r, m, out);
+    sbx_reader *r = &d->r;
+    if (r->pos >= r->end || (*r->pos != SBX_REF_NULL_PREFIX && *r->pos != SBX_REF_PREFIX))
+        return sbx_read_valtype(r, d->m, out);
+    bool nullable = *r->pos == SBX_REF_NULL_PREFIX;
+    sbx_refuse(&d->refused, sbx_reader_offset(r), SBX_FEATURE_FUNCTION_REFERENCES,
+               nullable ? "(ref null ht) value type" : "(ref ht) value type");
+    *out = *r->pos++;
+    int64_t heap_type;
+    if (!sbx_read_signed(r, 33, &heap_type))
+        return false;
+    if (heap_type >= d->heap_types)
+        d->heap_types = heap_type + 1, d->heap_type_at = (uint64_t)(r->pos - r->base);
+    int64_t func = (int64_t)SBX_FUNCREF - 0x80, external = (int64_t)SBX_EXTERNREF - 0x80;
+    if (nullable && (heap_type == func || heap_type == external)) /* the long way to write funcref and externref */
+        *out = heap_type == func ? SBX_FUNCREF : SBX_EXTERNREF;
+    return true;
 }
 
 /* 5.3.7. The numbers are read as 64 bits wide, as in version 3.0: too large a size is invalid, not malformed. */
@@ -142,13 +152,17 @@ static bool refuse_definition(sbx_decoder *d, const uint8_t *at, uint8_t form)
         return sbx_refuse(&d->error, offset, SBX_FEATURE_GC, "sub type");
     if (form == 0x4E)
         return sbx_refuse(&d->error, offset, SBX_FEATURE_GC, "rec type");
+    if (form & 0x80) /* a signed number of seven bits (5.5.4) */
+        return SBX_REJECT(&d->r, SBX_MALFORMED, at, "integer representation too long");
     return SBX_REJECT(&d->r, SBX_MALFORMED, at, "malformed definition type 0x%02x", form);
 }
 
+/* `count` value types into `out`, or nowhere when it is NULL. */
 static bool read_valtypes(sbx_decoder *d, sbx_valtype *out, uint32_t count)
 {
+    sbx_valtype ignored;
     for (uint32_t i = 0; i < count; i++)
-        if (!sbx_read_valtype(&d->r, d->m, &out[i]))
+        if (!sbx_read_local_type(d, out ? &out[i] : &ignored))
             return false;
     return true;
 }
@@ -164,32 +178,22 @@ static bool read_functype(sbx_decoder *d, sbx_functype *out)
         return refuse_definition(d, at, form);
     if (!sbx_decoder_count(d, "params", 0, d->limits->params, &out->params))
         return false;
-    const uint8_t *params = d->r.pos;
-    /* Both vectors lie in one array: the parameters are skipped over (a byte each in this version) to learn how many results follow. */
-    const uint8_t *skipped;
-    if (!sbx_read_bytes(&d->r, out->params, &skipped))
+    /* Both vectors lie in one array: the first reading learns its size, the second fills it. */
+    const uint8_t *params_at = d->r.pos;
+    if (!read_valtypes(d, NULL, out->params) || !sbx_decoder_count(d, "results", 0, d->limits->results, &out->results))
         return false;
     const uint8_t *results_at = d->r.pos;
-    sbx_reader ahead = d->r;
-    sbx_error quiet;
-    sbx_error_clear(&quiet);
-    ahead.err = &quiet;
-    uint32_t results = 0;
-    if (!sbx_read_length(&ahead, &results) || results > d->limits->results)
-        results = 0; /* reported below, after the parameters */
-    sbx_valtype *types = sbx_decoder_alloc(d, (size_t)out->params + results, sizeof *types);
-    if (!types)
-        return false;
-    d->r.pos = params;
-    if (!read_valtypes(d, types, out->params))
-        return false;
-    d->r.pos = results_at;
-    if (!sbx_decoder_count(d, "results", 0, d->limits->results, &out->results))
-        return false;
     if (out->results > 1 && !sbx_require_feature(d->m, &d->error, (uint64_t)(at - d->r.base), SBX_FEATURE_MULTI_VALUE,
                                                  "function type with several results"))
         return false;
+    sbx_valtype *types = sbx_decoder_alloc(d, (size_t)out->params + out->results, sizeof *types);
+    if (!types)
+        return false;
     out->types = types;
+    d->r.pos = params_at;
+    if (!read_valtypes(d, types, out->params))
+        return false;
+    d->r.pos = results_at;
     return read_valtypes(d, types + out->params, out->results);
 }
 

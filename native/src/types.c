@@ -35,6 +35,8 @@ const char *sbx_valtype_name(sbx_valtype t)
     case SBX_FUNCREF: return "funcref";
     case SBX_EXTERNREF: return "externref";
     case SBX_BOTTOM: return "unknown";
+    case 0x63: return "(ref null ht)"; /* version 3.0; seen in messages only */
+    case 0x64: return "(ref ht)";
     default: return "unknown value type";
     }
 }

@@ -19,15 +19,6 @@ static __attribute__((noinline)) sbx_optype distant_local_type(const sbx_validat
     return (sbx_optype)v->code->runs[low].type;
 }
 
-/* A local of a type that this version refuses: `(ref ht)` has no default, so that reading it unset is an error of its own. */
-static bool refused_local(sbx_validator *v, uint32_t index, sbx_optype type, bool reads)
-{
-    if (reads && type == SBX_REF_PREFIX)
-        return SBX_INVALIDATE(v, "uninitialized local %u", index);
-    *v->r.err = v->refusal;
-    return false;
-}
-
 static inline bool validate_local(sbx_validator *v, uint8_t opcode)
 {
     uint32_t index;
@@ -42,6 +33,8 @@ static inline bool validate_local(sbx_validator *v, uint8_t opcode)
         if (*state & SBX_LOCAL_ASSIGNED) {
         } else if (opcode == SBX_WASM_local_get) {
             *state |= SBX_LOCAL_NEEDS_ZERO;
+            if (SBX_UNLIKELY(type == SBX_REF_PREFIX)) /* version 3.0: a reference that is not null has no default */
+                return SBX_INVALIDATE(v, "uninitialized local %u", index);
         } else {
             *state |= SBX_LOCAL_ASSIGNED;
             v->assigned[v->assigned_count++] = index;
@@ -51,8 +44,6 @@ static inline bool validate_local(sbx_validator *v, uint8_t opcode)
     } else {
         return SBX_INVALIDATE(v, "unknown local %u", index);
     }
-    if (SBX_UNLIKELY(type == SBX_REF_PREFIX || type == SBX_REF_NULL_PREFIX))
-        return refused_local(v, index, type, opcode == SBX_WASM_local_get);
     v->any_use = true;
     if (opcode != SBX_WASM_local_get && !sbx_pop(v, type))
         return false;
@@ -110,7 +101,7 @@ static __attribute__((noinline)) bool validate_wide_memarg(sbx_validator *v, con
         return SBX_INVALIDATE(v, "alignment must not be larger than natural: 2^%u for %s", flags & 0x3F, info->name);
     if (offset > UINT32_MAX)
         return SBX_INVALIDATE(v, "offset out of range: %llu", (unsigned long long)offset);
-    if (flags & 0x40)
+    if (flags & 0x40) /* even of memory 0: the executors' reader does not know this form */
         sbx_refuse(&v->refusal, (uint64_t)(v->at - v->r.base), SBX_FEATURE_MULTI_MEMORY, "memory access with a memory index");
     return true;
 }
@@ -143,6 +134,8 @@ static __attribute__((noinline)) bool validate_prefixed(sbx_validator *v)
     uint32_t opcode;
     const sbx_op_info *info;
     v->r.pos = v->at;
+    if (*v->at == SBX_CALL_REF || *v->at == SBX_REF_AS_NON_NULL)
+        return sbx_validate_later(v, *v->at);
     return sbx_read_opcode(&v->r, v->m, &opcode, &info) && sbx_validate_rare(v, opcode, info);
 }
 
@@ -250,9 +243,6 @@ static bool open_locals(sbx_validator *v)
         uint32_t count = run->count < v->local_known - filled ? run->count : v->local_known - filled;
         memset(v->local_types + filled, (int)run->type, count);
         filled += count;
-        if (run->type == SBX_REF_PREFIX || run->type == SBX_REF_NULL_PREFIX)
-            sbx_refuse(&v->refusal, code->offset, SBX_FEATURE_FUNCTION_REFERENCES,
-                       run->type == SBX_REF_PREFIX ? "(ref ht) value type of a local" : "(ref null ht) value type of a local");
     }
     return v->local_known == v->local_total || list_run_ends(v);
 }

@@ -35,8 +35,8 @@ bool sbx_check_const_expr(const sbx_module *m, const sbx_const_expr *e, sbx_valt
         if (!global_type(m, e, visible, &type, err))
             return false;
         break;
-    default:
-        return INVALID(err, e->offset, "constant expression required");
+    default: /* what the decoder refused, or deferred as invalid */
+        return m->refused ? true : INVALID(err, e->offset, "constant expression required");
     }
     if (type != expected)
         return INVALID(err, e->offset, "type mismatch: expected %s, found %s", sbx_valtype_name(expected), sbx_valtype_name(type));

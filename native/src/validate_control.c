@@ -190,3 +190,24 @@ bool sbx_validate_control(sbx_validator *v, uint8_t opcode)
     default: return SBX_REJECT(&v->r, SBX_USAGE, v->at, "control instruction 0x%02x has no rule", opcode);
     }
 }
+
+bool sbx_validate_later(sbx_validator *v, uint8_t opcode)
+{
+    uint32_t type = 0;
+    sbx_optype reference;
+    sbx_refuse(&v->refusal, (uint64_t)(v->at - v->r.base), SBX_FEATURE_FUNCTION_REFERENCES,
+               opcode == SBX_CALL_REF ? "call_ref" : "ref.as_non_null");
+    v->r.pos = v->at + 1;
+    if (opcode == SBX_CALL_REF && !sbx_read_u32(&v->r, &type))
+        return false;
+    if (opcode == SBX_CALL_REF && type >= v->m->type_count)
+        return SBX_INVALIDATE(v, "unknown type %u", type);
+    if (!sbx_pop_any(v, &reference))
+        return false;
+    if (reference != SBX_BOTTOM && !sbx_is_reference(reference) && !sbx_is_typed_ref(reference))
+        return SBX_INVALIDATE(v, "type mismatch: expected a reference, found %s", sbx_valtype_name(reference));
+    if (opcode == SBX_CALL_REF)
+        return apply_signature(v, &v->signatures[type]);
+    sbx_push(v, SBX_REF_PREFIX);
+    return true;
+}

@@ -125,8 +125,8 @@ static bool check_export_names(const sbx_module *m, sbx_error *err)
 
 static bool check_exports(const sbx_module *m, sbx_error *err)
 {
-    static const char *const kinds[] = {"function", "table", "memory", "global"};
-    const uint32_t counts[] = {m->function_count, m->table_count, m->memory_count, m->global_count};
+    static const char *const kinds[] = {"function", "table", "memory", "global", "tag"};
+    const uint32_t counts[] = {m->function_count, m->table_count, m->memory_count, m->global_count, m->tag_count};
     for (uint32_t i = 0; i < m->export_count; i++) {
         const sbx_export *export = &m->exports[i];
         if (export->index >= counts[export->kind])
@@ -236,15 +236,64 @@ static bool collect_declared_refs(sbx_module *m, sbx_error *err)
     return true;
 }
 
+/* A data segment does not fit the memory that it is for: instantiation traps before anything of the module can run. */
+static bool bound_to_trap(const sbx_module *m)
+{
+    for (uint32_t i = 0; i < m->data_count; i++) {
+        const sbx_data_segment *segment = &m->data[i];
+        if (segment->mode != SBX_SEGMENT_ACTIVE)
+            continue;
+        uint64_t offset = segment->offset.opcode == SBX_WASM_i32_const ? segment->offset.bits : 0;
+        if (offset + segment->length > m->memories[segment->memory].limits.min * SBX_PAGE_SIZE)
+            return true;
+    }
+    return false;
+}
+
+/* Several memories are of version 3.0. Nothing need be known of them to trap, and the official suite wants to see it. */
+static bool check_memory_count(const sbx_module *m, sbx_error *err)
+{
+    return m->memory_count <= 1 || bound_to_trap(m)
+        || sbx_refuse(err, SBX_NO_OFFSET, SBX_FEATURE_MULTI_MEMORY, "more than one memory");
+}
+
+/* The module is refused, unless a body is invalid, which is worse. */
+static bool check_refused(sbx_module *m, const sbx_error *refusal, sbx_error *err)
+{
+    sbx_validator *v = sbx_validator_new(m);
+    sbx_error found;
+    sbx_error_clear(&found);
+    if (!v)
+        sbx_fail(&found, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory while validating");
+    for (uint32_t i = 0; i < m->code_count && found.status == SBX_OK; i++)
+        if (sbx_validate_body(v, i, m->arena, &found) == SBX_UNSUPPORTED)
+            sbx_error_clear(&found);
+    sbx_validator_free(v);
+    *err = found.status != SBX_OK ? found : *refusal;
+    return false;
+}
+
+static bool validate(sbx_module *m, sbx_error *err)
+{
+    if (m->deferred) {
+        *err = *m->deferred;
+        return false;
+    }
+    if (!check_imports(m, err) || !check_definitions(m, err) || !check_exports(m, err) || !check_start(m, err)
+        || !check_elements(m, err) || !check_data(m, err) || !collect_declared_refs(m, err))
+        return false;
+    sbx_error refusal;
+    sbx_error_clear(&refusal);
+    if (m->refused)
+        return check_refused(m, m->refused, err);
+    return check_memory_count(m, &refusal) || check_refused(m, &refusal, err);
+}
+
 sbx_status sbx_validate_module(sbx_module *module, sbx_error *err)
 {
     sbx_error found;
     sbx_error_clear(&found);
-    if (module->deferred)
-        found = *module->deferred;
-    else if (check_imports(module, &found) && check_definitions(module, &found) && check_exports(module, &found)
-             && check_start(module, &found) && check_elements(module, &found) && check_data(module, &found)
-             && collect_declared_refs(module, &found))
+    if (validate(module, &found))
         return SBX_OK;
     if (err && err->status == SBX_OK)
         *err = found;

@@ -3,7 +3,11 @@
 
 static bool known_memory(sbx_validator *v, uint32_t index)
 {
-    return index < v->m->memory_count || SBX_INVALIDATE(v, "unknown memory %u", index);
+    if (index >= v->m->memory_count)
+        return SBX_INVALIDATE(v, "unknown memory %u", index);
+    if (index)
+        sbx_refuse(&v->refusal, (uint64_t)(v->at - v->r.base), SBX_FEATURE_MULTI_MEMORY, "instruction on another memory than 0");
+    return true;
 }
 
 static bool known_data(sbx_validator *v, uint32_t index)
@@ -95,6 +99,19 @@ static bool validate_table(sbx_validator *v, uint32_t opcode)
     }
 }
 
+/* ref.null of a type index, of version 3.0. */
+static bool validate_typed_null(sbx_validator *v)
+{
+    int64_t index;
+    sbx_refuse(&v->refusal, (uint64_t)(v->at - v->r.base), SBX_FEATURE_FUNCTION_REFERENCES, "ref.null of a type index");
+    if (!sbx_read_signed(&v->r, 33, &index))
+        return false;
+    if (index >= 0 && index >= v->m->type_count)
+        return SBX_INVALIDATE(v, "unknown type %llu", (unsigned long long)index);
+    sbx_push(v, SBX_REF_NULL_PREFIX);
+    return true;
+}
+
 static bool validate_reference(sbx_validator *v, uint32_t opcode)
 {
     uint32_t index;
@@ -102,6 +119,8 @@ static bool validate_reference(sbx_validator *v, uint32_t opcode)
     sbx_optype found;
     switch (opcode) {
     case SBX_WASM_ref_null:
+        if (v->r.pos < v->r.end && (*v->r.pos & 0xC0) != 0x40)
+            return validate_typed_null(v);
         if (!sbx_read_heaptype(&v->r, v->m, &type))
             return false;
         sbx_push(v, (sbx_optype)type);
@@ -109,7 +128,7 @@ static bool validate_reference(sbx_validator *v, uint32_t opcode)
     case SBX_WASM_ref_is_null:
         if (!sbx_pop_any(v, &found))
             return false;
-        if (found != SBX_BOTTOM && !sbx_is_reference(found))
+        if (found != SBX_BOTTOM && !sbx_is_reference(found) && !sbx_is_typed_ref(found))
             return SBX_INVALIDATE(v, "type mismatch: ref.is_null expected a reference, found %s", sbx_valtype_name(found));
         sbx_push(v, SBX_I32);
         return true;
@@ -120,7 +139,8 @@ static bool validate_reference(sbx_validator *v, uint32_t opcode)
             return SBX_INVALIDATE(v, "unknown function %u", index);
         if (!(v->m->declared_refs[index >> 3] >> (index & 7) & 1))
             return SBX_INVALIDATE(v, "undeclared function reference %u", index);
-        sbx_push(v, SBX_FUNCREF);
+        /* In version 3.0 it has the function's own type. */
+        sbx_push(v, v->m->refused || v->refusal.status != SBX_OK ? SBX_REF_PREFIX : SBX_FUNCREF);
         return true;
     }
 }

@@ -46,6 +46,17 @@ bool sbx_type_mismatch(sbx_validator *v, sbx_optype expected)
     return SBX_INVALIDATE(v, "type mismatch: %s expected %s, found %s", name, wanted, sbx_valtype_name(v->stack[v->height - 1]));
 }
 
+/* The subtyping of version 3.0, as far as heap types do not matter: non-null below nullable. */
+bool sbx_pop_subtype(sbx_validator *v, sbx_optype expected)
+{
+    sbx_optype found = v->stack[v->height - 1];
+    bool fits = sbx_is_reference(expected) ? sbx_is_typed_ref(found) : expected == SBX_REF_NULL_PREFIX && found == SBX_REF_PREFIX;
+    if (!fits)
+        return sbx_type_mismatch(v, expected);
+    v->height--;
+    return true;
+}
+
 /* High bit set in every byte of x that is not zero. */
 static inline uint64_t nonzero_bytes(uint64_t x)
 {
@@ -53,19 +64,21 @@ static inline uint64_t nonzero_bytes(uint64_t x)
     return (((x & low) + low) | x) & ~low;
 }
 
-/* True when every found type is the expected one or Unknown; eight at a time. */
+/* True when every found type is the expected one, Unknown or a typed reference; eight at a time. (A typed reference may
+ * be wrong here, but is refused in the end.) */
 static bool all_match(const sbx_optype *found, const sbx_optype *expected, uint32_t count)
 {
+    const uint64_t nullable = 0x0101010101010101ull * SBX_REF_NULL_PREFIX, plain = 0x0101010101010101ull * SBX_REF_PREFIX;
     uint64_t wrong = 0;
     uint32_t i = 0;
     for (; i + 8 <= count; i += 8) {
         uint64_t a, b;
         memcpy(&a, found + i, 8);
         memcpy(&b, expected + i, 8);
-        wrong |= nonzero_bytes(a ^ b) & nonzero_bytes(a);
+        wrong |= nonzero_bytes(a ^ b) & nonzero_bytes(a) & nonzero_bytes(a ^ nullable) & nonzero_bytes(a ^ plain);
     }
     for (; i < count; i++)
-        wrong |= found[i] != expected[i] && found[i] != SBX_BOTTOM;
+        wrong |= found[i] != expected[i] && found[i] != SBX_BOTTOM && !sbx_is_typed_ref(found[i]);
     return !wrong;
 }
 

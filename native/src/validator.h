@@ -6,7 +6,9 @@
 
 #include "decode.h"
 
-/* A value type on the operand stack: its code, or SBX_BOTTOM for Unknown. One byte suffices for version 2.0, and makes
+/* A value type on the operand stack: its code, or SBX_BOTTOM for Unknown. SBX_REF_NULL_PREFIX and SBX_REF_PREFIX stand for
+ * typed references of version 3.0, whatever their heap type: a body in which they occur is refused in the end, and they
+ * pass wherever a reference may, so that only what is wrong in every version is called invalid. One byte suffices for version 2.0, and makes
  * comparing and copying long lists of types (a call or block may take a thousand) a matter of a few machine words. */
 typedef uint8_t sbx_optype;
 
@@ -70,6 +72,8 @@ struct sbx_validator {
 bool sbx_grow_stack(sbx_validator *v, uint32_t more);
 /* "type mismatch: INSTRUCTION expected A, found B" for the operand stack's top; returns false. */
 bool sbx_type_mismatch(sbx_validator *v, sbx_optype expected);
+/* pop_val(expect) when the top of the stack is neither that type nor Unknown. */
+bool sbx_pop_subtype(sbx_validator *v, sbx_optype expected);
 bool sbx_pop_types(sbx_validator *v, const sbx_optype *types, uint32_t count);
 bool sbx_push_types(sbx_validator *v, const sbx_optype *types, uint32_t count);
 /* Checks that the top of the stack has these types, and leaves the stack as it is. */
@@ -82,8 +86,13 @@ const char *sbx_current_name(const sbx_validator *v);
 
 /* validate_control.c: blocks, branches, calls */
 bool sbx_validate_control(sbx_validator *v, uint8_t opcode);
+/* ref.as_non_null and call_ref of version 3.0: typed, then refused at the end of the body. */
+enum { SBX_CALL_REF = 0x14, SBX_REF_AS_NON_NULL = 0xD4 };
+bool sbx_validate_later(sbx_validator *v, uint8_t opcode);
 /* validate_ops.c: everything rare: tables, references, bulk memory, prefixed instructions */
 bool sbx_validate_rare(sbx_validator *v, uint32_t opcode, const sbx_op_info *info);
+
+static inline bool sbx_is_typed_ref(sbx_optype t) { return t == SBX_REF_NULL_PREFIX || t == SBX_REF_PREFIX; }
 
 /* Room for `more` values is made once an instruction, before these are used. */
 static inline bool sbx_reserve(sbx_validator *v, uint32_t more)
@@ -115,7 +124,7 @@ static inline bool sbx_pop(sbx_validator *v, sbx_optype expected)
     if (SBX_LIKELY(v->height > v->base)) {
         sbx_optype found = v->stack[v->height - 1];
         if (SBX_UNLIKELY(found != expected && found != SBX_BOTTOM))
-            return sbx_type_mismatch(v, expected);
+            return sbx_pop_subtype(v, expected);
         v->height--;
         return true;
     }
