@@ -123,9 +123,9 @@ class CallEngine:
         context = context or outer
         store = function.store
         if self._depth == 1:
-            if function.metered:
-                self.native.fuel = native.UNLIMITED_FUEL if context is None or context.fuel is None else context.fuel
             self.nested_error = None
+            if function.metered and context is None:
+                self.native.fuel = native.UNLIMITED_FUEL
         store.enter(self)
         try:
             if context is None:
@@ -134,6 +134,7 @@ class CallEngine:
                 context.check()
                 self._finish(self.native.call(function.pointer), function)
             else:
+                context.outer = outer
                 self._run_watched(function, context)
         except BaseException as exc:
             if self._depth > 1:
@@ -148,6 +149,10 @@ class CallEngine:
         context.check()
         self.context = context
         cancellation, watch = context.cancellation, None
+        if function.metered:
+            outer_fuel = self.native.fuel
+            granted = native.UNLIMITED_FUEL if context.fuel is None else max(context.fuel - context.fuel_used, 0)
+            self.native.fuel = granted
         if cancellation is not None:
             cancellation.attach(self.native)
         try:
@@ -159,6 +164,9 @@ class CallEngine:
                 watchdog.disarm(watch)
             if cancellation is not None:
                 cancellation.detach(self.native)
+            if function.metered:
+                context.fuel_used += min(granted - self.native.fuel, granted)
+                self.native.fuel = outer_fuel
 
     def _finish(self, status: int, function: FunctionInstance) -> None:
         """Serves suspensions until the call ends; raises what it ended with."""
@@ -169,7 +177,7 @@ class CallEngine:
                 self.check_context()
             elif status == native.OUT_OF_FUEL:
                 self.native.abandon()
-                allowed = self.context.fuel if self.context else 0
+                allowed = self.context.fuel if self.context is not None else None
                 raise FuelExhausted("all fuel consumed", limit="fuel", allowed=allowed or 0, function=function.name)
             else:
                 self._raise(status, function)

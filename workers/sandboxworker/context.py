@@ -54,7 +54,7 @@ class CallContext:
     number.
     """
 
-    __slots__ = ("cancellation", "deadline_ns", "fuel", "host_calls", "instance", "seconds")
+    __slots__ = ("cancellation", "deadline_ns", "fuel", "fuel_used", "host_calls", "instance", "outer", "seconds")
 
     def __init__(
         self,
@@ -68,6 +68,10 @@ class CallContext:
         self.deadline_ns = None if deadline is None else int(deadline * 1e9)
         self.cancellation = cancellation
         self.fuel = fuel
+        self.fuel_used = 0
+        """Wasm instructions that calls under this context have executed; counted in metered modules only."""
+        self.outer: CallContext | None = None
+        """The context of the call that this one nests in."""
         self.host_calls = host_calls
         self.seconds = 0.0 if deadline is None else max(0.0, deadline - time.monotonic())
 
@@ -77,11 +81,13 @@ class CallContext:
         return cls(deadline=time.monotonic() + seconds, cancellation=cancellation, fuel=fuel)
 
     def check(self) -> None:
-        """Raises Cancelled or DeadlineExceeded when the context has expired."""
+        """Raises Cancelled or DeadlineExceeded when the context, or one that it nests in, has expired."""
         if self.cancellation is not None and self.cancellation.cancelled:
             raise Cancelled("the call was cancelled")
         if self.deadline_ns is not None and time.monotonic_ns() >= self.deadline_ns:
             raise DeadlineExceeded(f"the deadline of {self.seconds:.3g} s has passed", limit="deadline", allowed=self.seconds)
+        if self.outer is not None:
+            self.outer.check()
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, at least 0; None without one."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sandboxhost.errors import HostFunctionError, LimitExceeded, SignatureMismatch
+from sandboxhost.errors import HostFunctionError, LimitExceeded
 
 from . import native, references
 from .guest_memory import GuestMemory
+from .types import FunctionType, call_plan
 
 if TYPE_CHECKING:
     from .call_engine import CallEngine
     from .context import CallContext
     from .module_instance import ModuleInstance
     from .store import Store
-    from .types import FunctionType
 
 
 class HostFunction(NamedTuple):
@@ -62,12 +62,10 @@ def serve(engine: CallEngine, store: Store) -> None:
         data = native.slots_read(pending.values, len(host.type.params))
         leading = (Caller(engine, _caller(store, pending, context), context),) if host.with_caller else ()
         if host.packed:
-            results = host.function(*leading, data)
+            results = call_plan(FunctionType(host.type.results)).clean(host.function(*leading, data))
         else:
             answer = host.function(*leading, *references.unpack(store, host.type.params, data))
             results = references.pack(store, host.type.results, _as_tuple(answer, len(host.type.results)), host.name, "result")
-        if len(results) != 8 * len(host.type.results):
-            raise SignatureMismatch(f"{host.name}: expected {len(host.type.results)} packed results, got {len(results)} bytes")
     except BaseException as exc:
         engine.native.abandon()
         if exc is engine.nested_error or not isinstance(exc, Exception) or isinstance(exc, HostFunctionError | LimitExceeded):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -234,15 +234,12 @@ class Exports(Mapping[str, Extern]):
 class ModuleInstance:
     """An instantiated module."""
 
-    def __init__(
-        self, store: Store, pointer: native.Pointer, name: str, image: Image, engine: Callable[[ModuleInstance], ModuleEngine]
-    ) -> None:
+    def __init__(self, store: Store, pointer: native.Pointer, name: str, image: Image) -> None:
         self.store = store
         self.pointer = pointer
         self.name = name
         self.image = image
         self.exports: Mapping[str, Extern] = Exports(self)
-        self._make_engine = engine
 
     def __repr__(self) -> str:
         return f"<ModuleInstance {self.name or hex(native.address(self.pointer))}>"
@@ -250,7 +247,10 @@ class ModuleInstance:
     @cached_property
     def engine(self) -> ModuleEngine:
         """The module engine over the instance's functions."""
-        return self._make_engine(self)
+        from .module_engine import ModuleEngine
+
+        imported = [self.function(i) for i in range(self.image.imported_function_count)]
+        return ModuleEngine(self.store.engine, self.name, self.image, imported, self.functions)
 
     @cached_property
     def memories(self) -> list[MemoryInstance]:

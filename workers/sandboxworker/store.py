@@ -16,9 +16,9 @@ from .module_instance import Extern, FunctionInstance, GlobalInstance, MemoryIns
 from .types import FunctionType, GlobalType, MemoryType, TableType, ValueType, function_type
 
 if TYPE_CHECKING:
+    from .context import CallContext
     from .engine import Engine, Module
     from .image import Image
-    from .module_engine import ModuleEngine
 
 MAX_INSTANCES = 100_000
 
@@ -29,7 +29,6 @@ class InstanceRecord(NamedTuple):
     pointer: native.Pointer
     name: str
     image: Image
-    make_engine: Callable[[ModuleInstance], ModuleEngine]
 
 
 class Store:
@@ -141,7 +140,7 @@ class Store:
             return None
         found = self._instances.get(key)
         if found is None:
-            found = self._instances[key] = ModuleInstance(self, record.pointer, record.name, record.image, record.make_engine)
+            found = self._instances[key] = ModuleInstance(self, record.pointer, record.name, record.image)
         return found
 
     def named_frame(self, instance: int, frame: Frame) -> Frame:
@@ -199,7 +198,12 @@ class Store:
     # ---- instantiation
 
     def instantiate(
-        self, module: Module, name: str = "", imports: Mapping[tuple[str, str], Extern] | None = None, run_start: bool = True
+        self,
+        module: Module,
+        name: str = "",
+        imports: Mapping[tuple[str, str], Extern] | None = None,
+        run_start: bool = True,
+        context: CallContext | None = None,
     ) -> ModuleInstance:
         """Instantiates a compiled module (specification 4.5.4); imports by (module, name).
 
@@ -207,25 +211,29 @@ class Store:
         ElementOffsetOutOfBounds, Trap (data segment, start function) and whatever else the start function ends with. What a
         failed instantiation wrote into imported tables and memories stays, as the specification says.
         """
-        self.check_open()
         name = name or module.name
-        image = self.engine.image(module, name)
-        externs = self._externs(image, imports or {})
+        instance = self.link(self.engine.image(module, name), name, imports or {})
+        self.initialise(instance, run_start, context)
+        return instance
+
+    def link(self, image: Image, name: str, imports: Mapping[tuple[str, str], Extern]) -> ModuleInstance:
+        """The first half of `instantiate`: matches the imports and allocates; nothing is written or run. Raises LinkError,
+        MemoryLimit.
+        """
+        self.check_open()
+        externs = self._externs(image, imports)
         pointer = native.new_instance(self.pointer, image.pointer, [(e.kind, e.pointer) for e in externs])
-        engine = self.engine
-
-        def make_engine(instance: ModuleInstance) -> ModuleEngine:
-            imported = [instance.function(i) for i in range(image.imported_function_count)]
-            return engine.new_module_engine(name, module, imported, instance.functions, instance.tables, ())
-
-        self._records[native.address(pointer)] = InstanceRecord(pointer, name, image, make_engine)
+        self._records[native.address(pointer)] = InstanceRecord(pointer, name, image)
         instance = self.instance_at(pointer)
         assert instance is not None
-        native.initialise_elements(pointer)
-        native.initialise_data(pointer)
-        if run_start and image.start is not None:
-            instance.function(image.start).call()
         return instance
+
+    def initialise(self, instance: ModuleInstance, run_start: bool = True, context: CallContext | None = None) -> None:
+        """The second half: active segments, then the start function, under the context."""
+        native.initialise_elements(instance.pointer)
+        native.initialise_data(instance.pointer)
+        if run_start and instance.image.start is not None:
+            instance.function(instance.image.start).call(context=context)
 
     def _externs(self, image: Image, imports: Mapping[tuple[str, str], Extern]) -> list[Extern]:
         """One extern per import, in order."""
