@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import geometric_mean, median
 from typing import Any
 
@@ -22,16 +22,22 @@ class WrongResult(Exception):
 
 @dataclass
 class Times:
-    """The seconds of one contender on one kernel, one entry a round."""
+    """The seconds of one contender on one kernel, one entry a round; `run` by the clock, `processor` its processor time."""
 
     compile: list[float] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
     run: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
     @property
     def spread(self) -> float:
         """(slowest - fastest) / median of the run times."""
         return (max(self.run) - min(self.run)) / median(self.run)
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """What a measurement answers, one list each."""
+        return [item.name for item in fields(cls)]
 
 
 @dataclass
@@ -41,13 +47,14 @@ class Figures:
     times: dict[str, dict[str, Times]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
-    def ratio(self, kernel: str, peer: str, base: str) -> float:
+    def ratio(self, kernel: str, peer: str, base: str, column: str = "run") -> float:
         """How long `peer` runs for each second of `base`: medians, run time only. Above 1, base is faster."""
-        return median(self.times[kernel][peer].run) / median(self.times[kernel][base].run)
+        row = self.times[kernel]
+        return median(getattr(row[peer], column)) / median(getattr(row[base], column))
 
-    def mean_ratio(self, peer: str, base: str) -> float:
+    def mean_ratio(self, peer: str, base: str, column: str = "run") -> float:
         """The geometric mean of the ratios over all kernels."""
-        return geometric_mean([self.ratio(kernel, peer, base) for kernel in self.times])
+        return geometric_mean([self.ratio(kernel, peer, base, column) for kernel in self.times])
 
 
 def measure_once(peer: str, kernel: Kernel, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,8 +105,7 @@ def measure(peers: Sequence[str], kernels: Iterable[Kernel], rounds: int, option
             for peer in [*peers[first:], *peers[:first]]:
                 answer = measure_once(peer, kernel, options)
                 times = figures.times[kernel.name][peer]
-                times.compile.append(answer["compile"])
-                times.start.append(answer["start"])
-                times.run.append(answer["run"])
+                for column in Times.columns():
+                    getattr(times, column).append(answer[column])
                 figures.versions[peer] = answer["version"]
     return figures

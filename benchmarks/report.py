@@ -32,7 +32,8 @@ def text(figures: Figures, machine: Mapping[str, str]) -> str:
     if others:
         rows = [[kernel, *(f"{figures.ratio(kernel, peer, base):.2f}" for peer in others)] for kernel in figures.times]
         rows.append(["geometric mean", *(f"{figures.mean_ratio(peer, base):.2f}" for peer in others)])
-        title = f"Run time of each peer, as a multiple of {base}'s on the same bytes (above 1: {base} is faster)"
+        rows.append(["… in processor time", *(f"{figures.mean_ratio(peer, base, 'processor'):.2f}" for peer in others)])
+        title = f"Run time of each peer, divided by that of {base}, on the same bytes (above 1: {base} is faster)"
         parts.append(f"{title}\n\n{table(['kernel', *others], rows)}")
     rows = [
         [kernel, *(f"{median(times[peer].run) * 1e3:.1f} ±{times[peer].spread * 50:.0f} %" for peer in names)]
@@ -58,6 +59,7 @@ def as_json(figures: Figures, machine: Mapping[str, str]) -> dict[str, Any]:
         "ratios": {
             peer: {
                 "geometric_mean": figures.mean_ratio(peer, base),
+                "geometric_mean_of_processor_time": figures.mean_ratio(peer, base, "processor"),
                 "kernels": {kernel: figures.ratio(kernel, peer, base) for kernel in figures.times},
             }
             for peer in names[1:]

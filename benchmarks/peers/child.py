@@ -1,7 +1,8 @@
 """One measurement in a fresh process: a task in JSON on stdin, its times in JSON on stdout.
 
 Task: {peer, wasm, small_size, size, options}.
-Answer: {version, compile, start, run, small_result, result}: seconds, unsigned numbers.
+Answer: {version, compile, start, run, processor, small_result, result}: seconds, unsigned numbers. `processor` is the processor
+time of the run, of all threads: on a machine with other work it moves less than the clock on the wall.
 `start` holds the instantiation and a first small call, so that lazy work is not counted as running.
 """
 
@@ -29,11 +30,12 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     ready = time.perf_counter()
     run = peer.start(compiled)
     small_result = run(task["small_size"])
-    started = time.perf_counter()
+    started, processor_started = time.perf_counter(), time.process_time()
     result = run(task["size"])
-    done = time.perf_counter()
+    done, processor_done = time.perf_counter(), time.process_time()
     return {
         "version": version, "compile": ready - begin, "start": started - ready, "run": done - started,
+        "processor": processor_done - processor_started,
         "small_result": small_result, "result": result,
     }  # fmt: skip
 
