@@ -88,7 +88,7 @@ typedef struct sbx_image_elements {
 } sbx_image_elements;
 typedef struct sbx_image_data {
     uint32_t mode, memory;
-    uint64_t bytes_offset, length;  /* into DATA_BYTES; SBX_IMAGE_NO_BYTES for active segments that RUNS replace: only `length` is kept */
+    uint64_t bytes_offset, length;  /* into DATA_BYTES; SBX_IMAGE_NO_BYTES for active segments that RUNS replace */
     sbx_image_const offset;
 } sbx_image_data;
 #define SBX_IMAGE_NO_BYTES UINT64_MAX

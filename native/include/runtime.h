@@ -19,7 +19,8 @@ typedef struct sbx_memory {
     uint64_t reserved;    /* bytes of address space, guard included */
     uint8_t guarded;      /* reservation covers every 32-bit index + 32-bit offset: no compares needed */
     uint8_t has_max;      /* the type declares a maximum */
-    uint8_t grow_refused; /* set when a grow that the type allows was refused (the store's limit, or the machine's); the call engine's user reads and clears it */
+    uint8_t grow_refused; /* set when a grow that the type allows was refused (the store's limit, or the machine's); the call
+                           * engine's user reads and clears it */
     sbx_store *store;
 } sbx_memory;
 

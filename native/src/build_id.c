@@ -41,8 +41,8 @@ static const uint32_t numbers[] = {
 static uint64_t build_id[4];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Four lanes with different starts; each byte is mixed through the whole word. No defence against forgery: the same build writes and
- * reads, this only tells builds apart. */
+/* Four lanes with different steps; each byte is mixed through the whole word. No defence against forgery: the same build
+ * writes and reads, this only tells builds apart. */
 static void mix(const void *data, size_t length)
 {
     const uint8_t *bytes = data;

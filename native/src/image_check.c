@@ -1,4 +1,4 @@
-/* Image checker: every count, index, range, kind and type in the records, so that the run time may follow them without looking. */
+/* Image checker: every count, index, range, kind and type in the records, so that the run time may follow them blindly. */
 #include "image_internal.h"
 #include "wasm_ops.h"
 #include <string.h>
@@ -164,7 +164,8 @@ static sbx_status check_exports(checker *c)
             return bad_record(c, "export", i, "its name lies outside the names");
         if (exports[i].kind > SBX_EXTERN_GLOBAL || exports[i].index >= counts[exports[i].kind])
             return bad_record(c, "export", i, "unknown kind or index");
-        if (i && sbx_name_compare(sbx_image_name_of(c->image, exports[i - 1].name), sbx_image_name_of(c->image, exports[i].name)) >= 0)
+        sbx_name name = sbx_image_name_of(c->image, exports[i].name);
+        if (i && sbx_name_compare(sbx_image_name_of(c->image, exports[i - 1].name), name) >= 0)
             return bad_record(c, "export", i, "not sorted by name");
     }
     return SBX_OK;
@@ -246,7 +247,8 @@ static sbx_status check_elements(checker *c)
     for (uint32_t i = 0; i < c->h->element_count; i++) {
         const sbx_image_elements *e = &elements[i];
         /* In order and without overlap, so that looking at them all is linear in the image. */
-        if (e->mode > SBX_SEGMENT_DECLARATIVE || !sbx_is_reference(e->type) || e->first != used || !inside(used, e->count, init_count))
+        if (e->mode > SBX_SEGMENT_DECLARATIVE || !sbx_is_reference(e->type) || e->first != used
+            || !inside(used, e->count, init_count))
             return bad_record(c, "element segment", i, "impossible mode, type or range");
         if (e->mode == SBX_SEGMENT_ACTIVE
             && (e->table >= c->h->table_count || c->tables[e->table].element != e->type || !const_ok(c, &e->offset, SBX_I32)))

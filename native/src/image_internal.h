@@ -5,10 +5,11 @@
 
 #define SBX_MAX_FRAME_SLOTS 65535u /* slot operands are 16 bits wide */
 
-/* Offsets of the sections from their lengths; false when the sum overflows. One layout follows from the lengths, so that a checker
- * can compare instead of looking for overlaps. */
-bool sbx_image_place(const uint64_t bytes[SBX_IMAGE_SECTION_COUNT], uint64_t offsets[SBX_IMAGE_SECTION_COUNT], uint64_t *total);
-/* Length that the header's counts give a section of records, or UINT64_MAX for a section whose length is free (pools, code, pages). */
+/* Offsets of the sections from their lengths; false when the sum overflows. One layout follows from the lengths, so that a
+ * checker can compare instead of looking for overlaps. */
+bool sbx_image_place(const uint64_t bytes[SBX_IMAGE_SECTION_COUNT], uint64_t offsets[SBX_IMAGE_SECTION_COUNT],
+                     uint64_t *total);
+/* Length that the header's counts give a section of records; UINT64_MAX for a section whose length is free (pools, code). */
 uint64_t sbx_image_record_bytes(const sbx_image_header *header, sbx_image_section section);
 /* Checks header and records of a mapped image: SBX_BAD_IMAGE names the record. */
 sbx_status sbx_image_check(const sbx_image *image, sbx_error *err);

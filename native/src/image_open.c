@@ -84,7 +84,7 @@ sbx_status sbx_image_open(int fd, bool allow_unsealed, sbx_image **out, sbx_erro
     if (own < 0)
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no descriptor for an image: %s", strerror(errno));
     uint64_t size = (uint64_t)info.st_size;
-    /* MAP_PRIVATE: older kernels refuse a shared mapping of a descriptor sealed against writing. Its pages are shared all the same. */
+    /* MAP_PRIVATE: older kernels refuse a shared mapping of a descriptor sealed against writing. Its pages are shared even so. */
     void *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, own, 0);
     if (base == MAP_FAILED) {
         int reason = errno;

@@ -15,7 +15,8 @@ typedef struct linker {
 static const char *import_text(const linker *l, char *out, size_t cap)
 {
     char module[80], name[80];
-    sbx_name m = sbx_image_name_of(l->instance->image, l->import->module), n = sbx_image_name_of(l->instance->image, l->import->name);
+    sbx_name m = sbx_image_name_of(l->instance->image, l->import->module);
+    sbx_name n = sbx_image_name_of(l->instance->image, l->import->name);
     snprintf(out, cap, "\"%s\".\"%s\"", sbx_printable(module, sizeof module, m.bytes, m.length),
              sbx_printable(name, sizeof name, n.bytes, n.length));
     return out;
@@ -35,7 +36,8 @@ static const char *type_text(char *out, size_t cap, const sbx_functype *type)
         if (i == type->params)
             used += (size_t)snprintf(out + used, cap - used, "%s", "] -> [");
         if (i < count && used < cap)
-            used += (size_t)snprintf(out + used, cap - used, "%s%s", i == 0 || i == type->params ? "" : " ", sbx_valtype_name(type->types[i]));
+            used += (size_t)snprintf(out + used, cap - used, "%s%s", i == 0 || i == type->params ? "" : " ",
+                                     sbx_valtype_name(type->types[i]));
     }
     if (used < cap)
         used += (size_t)snprintf(out + used, cap - used, "]");
@@ -93,7 +95,8 @@ static sbx_status link_memory(linker *l, sbx_memory *memory)
         return incompatible(l, fault);
     if (!memory->guarded && !l->instance->image->header->explicit_bounds) {
         char text[176];
-        return sbx_fail(l->err, SBX_INSTANTIATE, SBX_NO_OFFSET, "the module was compiled for guard pages, which this memory lacks: %s",
+        return sbx_fail(l->err, SBX_INSTANTIATE, SBX_NO_OFFSET,
+                        "the module was compiled for guard pages, which this memory lacks: %s",
                         import_text(l, text, sizeof text));
     }
     l->instance->memories[l->next[SBX_EXTERN_MEMORY]++] = memory;
@@ -122,7 +125,8 @@ static sbx_status link_one(linker *l, const sbx_extern *given)
     }
     if (given->kind != l->import->kind) {
         char why[64];
-        snprintf(why, sizeof why, "%s needed, %s given", kinds[l->import->kind], given->kind <= SBX_EXTERN_TAG ? kinds[given->kind] : "other");
+        snprintf(why, sizeof why, "%s needed, %s given", kinds[l->import->kind],
+                 given->kind <= SBX_EXTERN_TAG ? kinds[given->kind] : "other");
         return incompatible(l, why);
     }
     switch (l->import->kind) {

@@ -23,7 +23,8 @@ static void memory_destroy(void *object)
 static sbx_status check_type(const sbx_limits *limits, sbx_error *err)
 {
     if (limits->is64 || limits->shared)
-        return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "%s memories are not supported", limits->is64 ? "64-bit" : "shared");
+        return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "%s memories are not supported",
+                        limits->is64 ? "64-bit" : "shared");
     if (limits->min > SBX_MAX_PAGES32 || (limits->has_max && (limits->max > SBX_MAX_PAGES32 || limits->max < limits->min)))
         return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a memory type with impossible limits");
     return SBX_OK;
@@ -31,7 +32,8 @@ static sbx_status check_type(const sbx_limits *limits, sbx_error *err)
 
 static sbx_status reserve(sbx_memory *memory, uint64_t pages, sbx_error *err)
 {
-    memory->reserved = memory->guarded ? GUARDED_BYTES : (memory->cap_pages ? memory->cap_pages : 1) * SBX_PAGE_SIZE + GUARD_BYTES;
+    uint64_t reachable = memory->cap_pages ? memory->cap_pages : 1;
+    memory->reserved = memory->guarded ? GUARDED_BYTES : reachable * SBX_PAGE_SIZE + GUARD_BYTES;
     void *base = mmap(NULL, memory->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "cannot reserve %llu bytes of address space for a memory: %s",
@@ -54,7 +56,8 @@ sbx_status sbx_memory_new(sbx_store *store, const sbx_memorytype *type, bool gua
         return status;
     uint64_t left = store->limits.memory_pages > store->pages_used ? store->limits.memory_pages - store->pages_used : 0;
     if (limits->min > left)
-        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, "a memory of %llu pages exceeds the limit of %llu pages, %llu of them in use",
+        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, 
+                        "a memory of %llu pages exceeds the limit of %llu pages, %llu of them in use",
                         (unsigned long long)limits->min, (unsigned long long)store->limits.memory_pages,
                         (unsigned long long)store->pages_used);
     sbx_store_object *mark = store->objects;

@@ -1,4 +1,4 @@
-/* Pre-initialised pages: puts the image's page runs into a fresh memory, mapped copy-on-write where the image has a descriptor. */
+/* Pre-initialised pages: puts the image's page runs into a fresh memory, copy-on-write where the image has a descriptor. */
 #include "store_internal.h"
 #include <errno.h>
 #include <stdio.h>

@@ -29,7 +29,8 @@ static bool segments_are_static(const sbx_module *module, uint32_t *active, uint
         if (segment->memory != 0 || module->memory_count == 0 || module->imported_memories > 0)
             return false;
         uint64_t size = module->memories[0].limits.min * SBX_PAGE_SIZE;
-        if (segment->offset.opcode != SBX_WASM_i32_const || segment->length > size || segment->offset.bits > size - segment->length)
+        if (segment->offset.opcode != SBX_WASM_i32_const || segment->length > size
+            || segment->offset.bits > size - segment->length)
             return false;
         *active += segment->length > 0;
         *bytes += segment->length;

@@ -3,8 +3,15 @@
 #include "wasm_ops.h"
 #include <string.h>
 
-static const sbx_image_elements *elements_of(const sbx_instance *instance) { return SBX_IMAGE_AT(instance->image, ELEMENTS, sbx_image_elements); }
-static const sbx_image_data *data_of(const sbx_instance *instance) { return SBX_IMAGE_AT(instance->image, DATA, sbx_image_data); }
+static const sbx_image_elements *elements_of(const sbx_instance *instance)
+{
+    return SBX_IMAGE_AT(instance->image, ELEMENTS, sbx_image_elements);
+}
+
+static const sbx_image_data *data_of(const sbx_instance *instance)
+{
+    return SBX_IMAGE_AT(instance->image, DATA, sbx_image_data);
+}
 
 sbx_value sbx_instance_const(sbx_instance *instance, const sbx_image_const *init)
 {
@@ -16,7 +23,10 @@ sbx_value sbx_instance_const(sbx_instance *instance, const sbx_image_const *init
     }
 }
 
-static uint64_t offset_of(sbx_instance *instance, const sbx_image_const *offset) { return sbx_instance_const(instance, offset).u32; }
+static uint64_t offset_of(sbx_instance *instance, const sbx_image_const *offset)
+{
+    return sbx_instance_const(instance, offset).u32;
+}
 
 static uint64_t element_value(sbx_instance *instance, uint32_t init)
 {
@@ -27,7 +37,8 @@ static uint64_t element_value(sbx_instance *instance, uint32_t init)
     return (uintptr_t)sbx_instance_function(instance, init);
 }
 
-sbx_trap sbx_table_init(sbx_instance *instance, uint32_t segment, uint32_t table_index, uint64_t to, uint64_t from, uint64_t count)
+sbx_trap sbx_table_init(sbx_instance *instance, uint32_t segment, uint32_t table_index, uint64_t to, uint64_t from,
+                        uint64_t count)
 {
     const sbx_image_elements *elements = &elements_of(instance)[segment];
     sbx_table *table = instance->tables[table_index];
@@ -104,7 +115,8 @@ sbx_status sbx_instance_init_elements(sbx_instance *instance, sbx_error *err)
         if (elements[i].mode == SBX_SEGMENT_PASSIVE)
             continue;
         if (elements[i].mode == SBX_SEGMENT_ACTIVE) {
-            sbx_trap cause = sbx_table_init(instance, i, elements[i].table, offset_of(instance, &elements[i].offset), 0, elements[i].count);
+            uint64_t offset = offset_of(instance, &elements[i].offset);
+            sbx_trap cause = sbx_table_init(instance, i, elements[i].table, offset, 0, elements[i].count);
             if (cause != SBX_TRAP_NONE)
                 return trap(err, cause);
         }
@@ -128,8 +140,8 @@ sbx_status sbx_instance_init_data(sbx_instance *instance, sbx_error *err)
         if (data[i].mode != SBX_SEGMENT_ACTIVE)
             continue;
         if (!header->preinitialised) {
-            sbx_trap cause = sbx_memory_init(instance, i, instance->memories[data[i].memory], offset_of(instance, &data[i].offset), 0,
-                                             data[i].length);
+            uint64_t offset = offset_of(instance, &data[i].offset);
+            sbx_trap cause = sbx_memory_init(instance, i, instance->memories[data[i].memory], offset, 0, data[i].length);
             if (cause != SBX_TRAP_NONE)
                 return trap(err, cause);
         }

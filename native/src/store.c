@@ -1,4 +1,4 @@
-/* The store: owner of everything that instances are made of, released at once; and the functions and globals that a host makes. */
+/* The store: owner of everything that instances are made of, released at once; and what a host makes: functions, globals. */
 #include "store_internal.h"
 #include <string.h>
 #include <sys/mman.h>
