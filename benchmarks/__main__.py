@@ -60,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NotReady, build.BuildError, WrongResult) as error:
         print(error, file=sys.stderr)
         return 1
-    print(report.text(figures, facts))
     if options.json:
         options.json.write_text(json.dumps(report.as_json(figures, facts), indent=1) + "\n")
     if options.plot:
         options.plot.mkdir(parents=True, exist_ok=True)
         (options.plot / "compute.svg").write_text(report.svg(figures))
+    print(report.text(figures, facts))
     return 0
 
 

@@ -50,7 +50,8 @@ class Figures:
     def ratio(self, kernel: str, peer: str, base: str, column: str = "run") -> float:
         """How long `peer` runs for each second of `base`: medians, run time only. Above 1, base is faster."""
         row = self.times[kernel]
-        return median(getattr(row[peer], column)) / median(getattr(row[base], column))
+        theirs, mine = (median(getattr(row[name], column)) for name in (peer, base))
+        return float(theirs / mine)
 
     def mean_ratio(self, peer: str, base: str, column: str = "run") -> float:
         """The geometric mean of the ratios over all kernels."""
