@@ -56,7 +56,7 @@ sbx_status sbx_memory_new(sbx_store *store, const sbx_memorytype *type, bool gua
         return status;
     uint64_t left = store->limits.memory_pages > store->pages_used ? store->limits.memory_pages - store->pages_used : 0;
     if (limits->min > left)
-        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, 
+        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET,
                         "a memory of %llu pages exceeds the limit of %llu pages, %llu of them in use",
                         (unsigned long long)limits->min, (unsigned long long)store->limits.memory_pages,
                         (unsigned long long)store->pages_used);

@@ -31,7 +31,7 @@ sbx_status sbx_table_new(sbx_store *store, const sbx_tabletype *type, uint64_t i
         return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "an impossible table type");
     uint64_t limit = store->limits.table_elements, used = store->table_elements_used;
     if (limits->min > (limit > used ? limit - used : 0))
-        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, 
+        return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET,
                         "a table of %llu elements exceeds the limit of %llu elements, %llu of them in use",
                         (unsigned long long)limits->min, (unsigned long long)limit, (unsigned long long)used);
     sbx_store_object *mark = store->objects;
