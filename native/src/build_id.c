@@ -10,7 +10,7 @@
 #ifndef SBX_OP_TABLE_HASH
 #define SBX_OP_TABLE_HASH "none"
 #endif
-#ifndef SBX_SOURCE_HASH
+#ifndef SBX_SOURCE_HASH /* given by native/build_ext.py */
 #define SBX_SOURCE_HASH "none"
 #endif
 #define FORMAT_VERSION 1
