@@ -2,7 +2,7 @@
 
 An operation is a stream of u16 units: its number, then its operands. Operand forms, one letter each:
 ``s`` a slot of the frame (1 unit), ``a`` the accumulator of the operand's class (0 units), ``i`` an immediate
-(i32, i64 sign-extended, f32: 2 units; f64: 4 units). Classes: int (i32, i64, references), f32, f64, one accumulator each.
+(i32, f32: 2 units; i64, f64: 4 units). Classes: int (i32, i64, references), f32, f64, one accumulator each.
 Every operation with a result exists twice: number n leaves it in the accumulator only, n + 1 (``_d``) also
 writes the slot named by its last unit, so that the lowering can still choose when the operation stands.
 """
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from table import OPS, Op
 
 FORMS = "sai"
-WIDE = {"i": 2, "I": 2, "f": 2, "F": 4}
+WIDE = {"i": 2, "I": 4, "f": 2, "F": 4}
+# Address forms of loads and stores beyond one operand: the sum of two, wrapped to 32 bits as i32.add does.
+SUMS = ("ss", "as", "si", "ai")
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ def _read(letter: str, form: str, at: int) -> tuple[str, int, str]:
     if form == "s":
         macro = {"i": "SLOT32", "I": "SLOT64", "f": "SLOTF", "F": "SLOTD"}[letter]
         return f"{macro}({at})", 1, "s"
-    macro = {"i": "IMM32", "I": "IMMS64", "f": "IMMF", "F": "IMMD"}[letter]
-    return f"{macro}({at})", WIDE[letter], {"F": "I"}.get(letter, "i")
+    macro = {"i": "IMM32", "I": "IMM64", "f": "IMMF", "F": "IMMD"}[letter]
+    return f"{macro}({at})", WIDE[letter], {"F": "I", "I": "I"}.get(letter, "i")
 
 
 CTYPE = {"i": "u32", "I": "u64", "f": "float", "F": "double"}
@@ -111,39 +113,47 @@ def _branches() -> list[Handler]:
     return out
 
 
+def _address(form: str) -> tuple[str, int, str]:
+    """Declaration of the effective address, units used so far, disassembly letters."""
+    text, at, dis = _operands("ii", form)
+    if form == "i":  # an immediate address already holds the offset
+        return f"{text}u64 at = a; ", at, dis
+    return f"{text}u64 at = (u64){'(u32)(a + b)' if len(form) == 2 else 'a'} + IMM32({at}); ", at + 2, dis + "o"
+
+
+def _load(op: Op, check: str, form: str) -> list[Handler]:
+    text, at, dis = _address(form)
+    signed = op.ctype[0] == "s"
+    cast = {"i": "(u32)(s32)" if signed else "(u32)", "I": "(u64)(s64)" if signed else "(u64)"}.get(op.results, "")
+    text += f"{CHECKS[check]}(at, {op.width}); {CTYPE[op.results]} value = {cast}LOAD({op.ctype}, at); ACCESSED(); "
+    return _result(f"{op.ident}_{check}{form}", op.results, dis, text, "value", at)
+
+
+def _store(op: Op, check: str, form: str) -> list[Handler]:
+    """Values: an immediate is an integer; only one operand can be the integer accumulator; behind a sum stands no accumulator."""
+    text, at, dis = _address(form)
+    letter, out = op.params[1], []
+    for value_form in FORMS:
+        integer = letter in "iI"
+        if (value_form == "a" and (len(form) == 2 or (integer and form == "a"))) or (value_form == "i" and not integer):
+            continue
+        value, units, shown = _read(letter, value_form, at)
+        body = f"{text}{CHECKS[check]}(at, {op.width}); STORE({op.ctype}, at, ({op.ctype}){value}); ACCESSED(); NEXT({at + units});"
+        out.append(Handler(f"{op.ident}_{check}{form}_{value_form}", dis + shown, body))
+    return out
+
+
+CHECKS = {"g": "GUARD", "c": "CHECK"}  # guard pages, or compared
+
+
 def _memory() -> list[Handler]:
     out: list[Handler] = []
     for op in OPS:
-        if op.kind not in ("load", "store"):
-            continue
-        for check in ("g", "c"):  # guard pages, or compared
-            for address in FORMS:
-                # An immediate address already holds the offset.
-                text, at, dis = _operands("i", address)
-                if address != "i":
-                    place, dis, at = f"(u64)a + IMM32({at})", dis + "o", at + 2
-                else:
-                    place = "(u64)a"
-                text += f"u64 at = {place}; {'GUARD' if check == 'g' else 'CHECK'}(at, {op.width}); "
-                name = f"{op.ident}_{check}{address}"
-                if op.kind == "load":
-                    value = f"LOAD({op.ctype}, at)"
-                    cast = {"i": "(u32)(s32)", "I": "(u64)(s64)"} if op.ctype[0] == "s" else {"i": "(u32)", "I": "(u64)"}
-                    ctype = CTYPE[op.results]
-                    text += f"{ctype} value = {cast.get(op.results, '')}{value}; ACCESSED(); "
-                    out += _result(name, op.results, dis, text, "value", at)
-                    continue
-                letter = op.params[1]
-                for form in FORMS:
-                    if form == "a" and address == "a" and letter in "iI":
-                        continue  # one integer accumulator
-                    if form == "i" and letter in "fF":
-                        continue  # stored as integers
-                    value, units, shown = _read(letter, form, at)
-                    out.append(Handler(
-                        name + form, dis + shown,
-                        f"{text}STORE({op.ctype}, at, ({op.ctype}){value}); ACCESSED(); NEXT({at + units});",
-                    ))
+        if op.kind in ("load", "store"):
+            make = _load if op.kind == "load" else _store
+            for check, forms in (("g", (*FORMS, *SUMS)), ("c", tuple(FORMS))):
+                for form in forms:
+                    out += make(op, check, form)
     return out
 
 
@@ -156,7 +166,6 @@ def _moves() -> list[Handler]:
         Handler("spill_f", "bd", "SLOTF(1) = FACC; NEXT(2);"),
         Handler("spill_F", "cd", "SLOTD(1) = DACC; NEXT(2);"),
         Handler("const_u32", "id", "FP[PC[3]] = IMM32(1); NEXT(4);"),
-        Handler("const_s32", "id", "FP[PC[3]] = IMMS64(1); NEXT(4);"),
         Handler("const_u64", "Id", "FP[PC[5]] = IMM64(1); NEXT(6);"),
         Handler("zero", "su", "u64 *to = FP + PC[1]; for (u64 n = PC[2]; n--;) { *to++ = 0; NOT_MEMSET(to); } NEXT(3);"),
     ]
@@ -243,6 +252,7 @@ def _index(op: Op) -> str:
 def select_source() -> str:
     """What the lowering chooses from: operation by wasm opcode and operand forms (0 = no such form)."""
     numeric, swaps, loads, stores, branches = [], [], [], [], []
+    known = {name for name, _ in all_names()}
     for op in OPS:
         if op.kind == "unary":
             forms = ", ".join(f"[{FORMS.index(f)}] = {{SBX_IR_{op.ident}_{f}}}" for f in "sa")
@@ -255,17 +265,16 @@ def select_source() -> str:
             swap = next((o for o in OPS if o.name == op.swap), op if op.commutative else None)
             negate = next((o for o in OPS if o.name == op.negate), None)
             swaps.append(f"    [{_index(op)}] = {{{_index(swap) if swap else 0}, {_index(negate) if negate else 0}}},\n")
-        if op.kind == "load":
-            forms = ", ".join(
-                f"[{c}][{FORMS.index(f)}] = SBX_IR_{op.ident}_{'gc'[c]}{f}" for c in (0, 1) for f in FORMS
-            )
-            loads.append(f"    [{_index(op)}] = {{{forms}}},\n")
-        if op.kind == "store":
-            names = [h.name for h in handlers() if h.name.startswith(op.ident + "_")]
-            forms = ", ".join(
-                f"[{'gc'.index(n[-3])}][{FORMS.index(n[-2])}][{FORMS.index(n[-1])}] = SBX_IR_{n}" for n in names
-            )
-            stores.append(f"    [{_index(op)}] = {{{forms}}},\n")
+        if op.kind in ("load", "store"):
+            addresses = (*FORMS, *SUMS)
+            found = []
+            for c, check in enumerate("gc"):
+                for a, address in enumerate(addresses):
+                    for v, value in enumerate(FORMS):
+                        name = f"{op.ident}_{check}{address}" + (f"_{value}" if op.kind == "store" else "")
+                        if name in known and (op.kind == "store" or not v):
+                            found.append(f"[{c}][{a}]{f'[{v}]' if op.kind == 'store' else ''} = SBX_IR_{name}")
+            (loads if op.kind == "load" else stores).append(f"    [{_index(op)}] = {{{', '.join(found)}}},\n")
         if op.kind == "compare":
             negative = f"br_{op.negate.replace('.', '_')}" if op.negate else f"brn_{op.ident}"
             forms = ", ".join(
@@ -278,10 +287,10 @@ def select_source() -> str:
         f"static const uint16_t select_numeric[272][3][3] = {{\n{''.join(numeric)}}};\n"
         "/* {the row with its operands exchanged, the opposite comparison}; 0 = none. */\n"
         f"static const uint16_t select_swap[256][2] = {{\n{''.join(swaps)}}};\n"
-        "/* [checked][address form] */\n"
-        f"static const uint16_t select_load[64][2][3] = {{\n{''.join(loads)}}};\n"
+        "/* [checked][address form: 0-2 as above, then sums: slot + slot, acc + slot, slot + imm, acc + imm] */\n"
+        f"static const uint16_t select_load[64][2][7] = {{\n{''.join(loads)}}};\n"
         "/* [checked][address form][value form] */\n"
-        f"static const uint16_t select_store[64][2][3][3] = {{\n{''.join(stores)}}};\n"
+        f"static const uint16_t select_store[64][2][7][3] = {{\n{''.join(stores)}}};\n"
         "/* [form][form][0 = when true, 1 = when false]; the metered twin follows. */\n"
         f"static const uint16_t select_branch[256][3][3][2] = {{\n{''.join(branches)}}};\n"
     )

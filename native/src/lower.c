@@ -20,12 +20,12 @@ static void exchange(operand *a, operand *b)
 }
 
 /* The forms of two operands of one class: not both immediates, and only one can be the accumulator. */
-static void operand_forms(sbx_lowerer *l, operand *left, operand *right, char letter, uint8_t forms[2])
+static void operand_forms(sbx_lowerer *l, operand *left, operand *right, uint8_t forms[2])
 {
-    forms[1] = sbx_form(l, right, letter);
+    forms[1] = sbx_form(l, right);
     if (left->place == AT_CONST && forms[1] == FORM_IMM)
         sbx_to_slot(l, left);
-    forms[0] = sbx_form(l, left, letter);
+    forms[0] = sbx_form(l, left);
     if (forms[0] == FORM_ACC && forms[1] == FORM_ACC) {
         if (right->place == AT_ACC)
             forms[0] = FORM_SLOT;
@@ -36,7 +36,7 @@ static void operand_forms(sbx_lowerer *l, operand *left, operand *right, char le
 
 uint32_t sbx_choose(sbx_lowerer *l, uint32_t opcode, operand *left, operand *right, uint8_t forms[2])
 {
-    operand_forms(l, left, right, sbx_compare_letter(opcode), forms);
+    operand_forms(l, left, right, forms);
     if (!select_numeric[row(opcode)][forms[0]][forms[1]]) {
         uint8_t form = forms[0];
         forms[0] = forms[1];
@@ -65,8 +65,8 @@ static void lower_two(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, 
     sbx_emit_operand(l, &left, forms[0], letter);
     sbx_emit_operand(l, &right, forms[1], letter);
     sbx_finish_result(l, cls, start);
-    if (info->kind == SBX_KIND_COMPARE) {
-        l->last.compare = opcode;
+    if (info->kind == SBX_KIND_COMPARE || opcode == SBX_WASM_i32_add) {
+        l->last.opcode = opcode;
         l->last.left = left;
         l->last.right = right;
     }
@@ -75,19 +75,15 @@ static void lower_two(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, 
 /* eqz of a comparison that still stands last is the opposite comparison; any other eqz compares with zero. */
 static void lower_test(sbx_lowerer *l, uint32_t opcode)
 {
-    bool last = l->stack[l->height - 1].place == AT_ACC && l->last.end == l->count && l->last.cls == CLASS_X;
-    uint32_t opposite = last && l->last.compare && opcode == SBX_WASM_i32_eqz ? select_swap[l->last.compare][1] : 0;
-    operand o = sbx_pop(l), zero = {.place = AT_CONST, .cls = CLASS_X, .home = o.home + 1};
-    if (opposite) {
-        l->count = l->last.start;
-        l->acc_slot[CLASS_X] = l->last.acc_slot_before;
-        operand left = l->last.left, right = l->last.right;
-        l->last.end = NOTHING_OPEN;
-        lower_two(l, opposite, sbx_op_info_of(opposite), left, right, NULL);
-        return;
+    operand left = sbx_pop(l), right = {.place = AT_CONST, .cls = CLASS_X, .home = left.home + 1};
+    uint32_t compare = opcode == SBX_WASM_i32_eqz ? SBX_WASM_i32_eq : SBX_WASM_i64_eq;
+    if (opcode == SBX_WASM_i32_eqz && sbx_made_last(l, &left) && select_swap[l->last.opcode][1]) {
+        sbx_take_back(l);
+        compare = select_swap[l->last.opcode][1];
+        left = l->last.left;
+        right = l->last.right;
     }
-    uint32_t equal = opcode == SBX_WASM_i32_eqz ? SBX_WASM_i32_eq : SBX_WASM_i64_eq;
-    lower_two(l, equal, sbx_op_info_of(equal), o, zero, NULL);
+    lower_two(l, compare, sbx_op_info_of(compare), left, right, NULL);
 }
 
 static void lower_one(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, const uint8_t *instruction)
@@ -98,7 +94,7 @@ static void lower_one(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, 
     if (o.place == AT_CONST)
         sbx_to_slot(l, &o);
     char letter = sbx_letter(info->params[0]);
-    uint8_t form = sbx_form(l, &o, letter);
+    uint8_t form = sbx_form(l, &o);
     if (info->traps)
         sbx_mark(l, instruction);
     size_t start = l->count;
@@ -109,37 +105,58 @@ static void lower_one(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, 
 
 /* Memory accesses. */
 
-static uint8_t address_form(sbx_lowerer *l, operand *address, uint64_t *offset)
+/* Address forms beyond an operand's: the sum of two, as in the generated tables. */
+enum { ADDRESS_SUM = 3, SUM_SLOTS = 3, SUM_ACC_SLOT, SUM_SLOT_IMM, SUM_ACC_IMM };
+
+typedef struct address { operand base, index; uint64_t offset; uint8_t form; } address;
+
+/* A popped address. An i32.add that stands last is done by the access itself, where guard pages need no compare. */
+static address take_address(sbx_lowerer *l, operand base, uint64_t offset)
 {
-    if (address->place == AT_CONST) {
-        if (address->bits + *offset <= UINT32_MAX) {
-            *offset += address->bits;
-            return FORM_IMM;
-        }
-        sbx_to_slot(l, address);
+    address a = {.base = base, .offset = offset};
+    if (!l->options->explicit_bounds && sbx_made_last(l, &base) && l->last.opcode == SBX_WASM_i32_add) {
+        uint8_t forms[2];
+        sbx_take_back(l);
+        a.base = l->last.left;
+        a.index = l->last.right;
+        sbx_choose(l, SBX_WASM_i32_add, &a.base, &a.index, forms);
+        a.form = forms[1] == FORM_IMM ? SUM_SLOT_IMM + forms[0] : SUM_SLOTS + forms[0];
+        return a;
     }
-    return sbx_form(l, address, 'i');
+    if (base.place == AT_CONST) {
+        if (base.bits + offset <= UINT32_MAX) {
+            a.offset += base.bits;
+            a.form = FORM_IMM;
+            return a;
+        }
+        sbx_to_slot(l, &a.base);
+    }
+    a.form = sbx_form(l, &a.base);
+    return a;
 }
 
-static void emit_address(sbx_lowerer *l, const operand *address, uint8_t form, uint64_t offset)
+static void emit_address(sbx_lowerer *l, const address *a)
 {
-    if (form == FORM_SLOT)
-        sbx_emit(l, address->slot);
-    sbx_emit32(l, (uint32_t)offset);
+    if (a->form == FORM_SLOT || a->form == SUM_SLOTS || a->form == SUM_SLOT_IMM)
+        sbx_emit(l, a->base.slot);
+    if (a->form == SUM_SLOTS || a->form == SUM_ACC_SLOT)
+        sbx_emit(l, a->index.slot);
+    else if (a->form == SUM_SLOT_IMM || a->form == SUM_ACC_IMM)
+        sbx_emit32(l, (uint32_t)a->index.bits);
+    sbx_emit32(l, (uint32_t)a->offset);
 }
 
 static void lower_load(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, const uint8_t *instruction)
 {
     sbx_leb_u32(l);
     uint64_t offset = sbx_leb_u64(l);
-    operand address = sbx_pop(l);
+    address a = take_address(l, sbx_pop(l), offset);
     uint8_t cls = sbx_class_of(info->result);
     sbx_prepare_result(l, cls);
-    uint8_t form = address_form(l, &address, &offset);
     sbx_mark(l, instruction);
     size_t start = l->count;
-    sbx_emit(l, select_load[opcode][l->options->explicit_bounds][form]);
-    emit_address(l, &address, form, offset);
+    sbx_emit(l, select_load[opcode][l->options->explicit_bounds][a.form]);
+    emit_address(l, &a);
     sbx_finish_result(l, cls, start);
 }
 
@@ -147,22 +164,27 @@ static void lower_store(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info
 {
     sbx_leb_u32(l);
     uint64_t offset = sbx_leb_u64(l);
-    operand value = sbx_pop(l), address = sbx_pop(l);
+    operand value = sbx_pop(l);
+    address a = take_address(l, sbx_pop(l), offset);
     char letter = sbx_letter(info->params[1]);
     if (value.place == AT_CONST && value.cls != CLASS_X) { /* constants are stored as integers */
         opcode = value.cls == CLASS_F ? SBX_WASM_i32_store : SBX_WASM_i64_store;
         letter = value.cls == CLASS_F ? 'i' : 'I';
     }
-    bool wide = letter == 'I' && value.place == AT_CONST && (int64_t)value.bits != (int32_t)value.bits;
-    if (wide && (opcode == SBX_WASM_i64_store8 || opcode == SBX_WASM_i64_store16 || opcode == SBX_WASM_i64_store32))
-        value.bits = (uint64_t)(int64_t)(int32_t)value.bits; /* only the low bytes count */
-    uint8_t forms[2] = {address_form(l, &address, &offset), sbx_form(l, &value, letter)};
-    if (value.cls == CLASS_X && forms[0] == FORM_ACC && forms[1] == FORM_ACC)
-        forms[address.place == AT_ACC] = FORM_SLOT;
+    uint8_t form = sbx_form(l, &value);
+    if (form == FORM_ACC && a.form >= ADDRESS_SUM) {
+        form = FORM_SLOT;
+    } else if (form == FORM_ACC && a.form == FORM_ACC && value.cls == CLASS_X) {
+        if (value.place == AT_ACC)
+            a.form = FORM_SLOT;
+        else
+            form = FORM_SLOT;
+    }
+    sbx_begin(l);
     sbx_mark(l, instruction);
-    sbx_emit(l, select_store[opcode][l->options->explicit_bounds][forms[0]][forms[1]]);
-    emit_address(l, &address, forms[0], offset);
-    sbx_emit_operand(l, &value, forms[1], letter);
+    sbx_emit(l, select_store[opcode][l->options->explicit_bounds][a.form][form]);
+    emit_address(l, &a);
+    sbx_emit_operand(l, &value, form, letter);
 }
 
 /* Variables. */
@@ -170,6 +192,7 @@ static void lower_store(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info
 static void lower_local_set(sbx_lowerer *l, uint32_t local, bool tee)
 {
     operand o = sbx_pop(l);
+    sbx_begin(l);
     if (o.place != AT_LOCAL || o.slot != local) {
         while (l->local_head[local] != NO_ENTRY)
             sbx_materialise(l, (uint32_t)l->local_head[local]);
@@ -202,9 +225,10 @@ static void lower_global_set(sbx_lowerer *l, uint32_t index)
          {SBX_IR_global_set_imp_fs, SBX_IR_global_set_imp_fa, 0}, {SBX_IR_global_set_imp_Fs, SBX_IR_global_set_imp_Fa, 0}}};
     uint32_t imported = l->module->imported_globals;
     operand o = sbx_pop(l);
+    sbx_begin(l);
     if (o.place == AT_CONST && o.cls != CLASS_X)
         sbx_to_slot(l, &o);
-    uint8_t form = sbx_form(l, &o, o.cls == CLASS_X ? 'I' : 'f');
+    uint8_t form = sbx_form(l, &o);
     sbx_emit(l, ops[index < imported][o.cls][form]);
     sbx_emit32(l, index < imported ? index : index - imported);
     sbx_emit_operand(l, &o, form, 'I');
@@ -223,12 +247,12 @@ static void lower_select(sbx_lowerer *l)
     if (c.place == AT_CONST)
         sbx_to_slot(l, &c);
     for (int i = 0; i < 2; i++) {
-        forms[i] = cls == CLASS_X && values[i].place == AT_CONST ? sbx_form(l, &values[i], 'I') : FORM_SLOT;
+        forms[i] = cls == CLASS_X && values[i].place == AT_CONST ? sbx_form(l, &values[i]) : FORM_SLOT;
         if (forms[i] == FORM_SLOT)
             sbx_to_slot(l, &values[i]);
     }
     sbx_prepare_result(l, cls);
-    uint8_t form = sbx_form(l, &c, 'i');
+    uint8_t form = sbx_form(l, &c);
     size_t start = l->count;
     sbx_emit(l, cls == CLASS_X ? integers[form][forms[0] == FORM_IMM][forms[1] == FORM_IMM] : floats[cls - 1][form]);
     sbx_emit_operand(l, &c, form, 'i');
@@ -243,6 +267,7 @@ static void lower_runtime(sbx_lowerer *l, uint32_t op, uint32_t n, uint32_t imme
     uint32_t first = sbx_leb_u32(l), second = immediates > 1 ? sbx_leb_u32(l) : 0;
     sbx_materialise_top(l, n);
     sbx_pop_to(l, l->height - n);
+    sbx_begin(l);
     if (result)
         sbx_prepare_result(l, CLASS_X);
     uint32_t base = l->temps + l->height;

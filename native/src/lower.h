@@ -40,11 +40,11 @@ typedef struct label {
     uint32_t stub_epoch, stub_fixups; /* br_table: entries that need moves share one stub */
 } label;
 
-/* The last operation, while nothing stands behind it: its destination is open, and a comparison can still be taken back. */
+/* The last operation, while nothing stands behind it: its destination is open, and it can still be taken back. */
 typedef struct pending {
     size_t start, end;
     uint8_t cls;
-    uint32_t compare;         /* wasm opcode of a comparison, else 0 */
+    uint32_t opcode;          /* of a comparison or an i32.add, which a branch or an access can take back; else 0 */
     operand left, right;
     uint32_t acc_slot_before; /* of CLASS_X */
 } pending;
@@ -96,9 +96,12 @@ void sbx_push_const(sbx_lowerer *l, uint8_t cls, uint64_t bits);
 void sbx_push_local(sbx_lowerer *l, uint32_t local);
 operand sbx_pop(sbx_lowerer *l);
 void sbx_pop_to(sbx_lowerer *l, uint32_t height);
-uint8_t sbx_form(sbx_lowerer *l, operand *o, char letter);
+uint8_t sbx_form(const sbx_lowerer *l, const operand *o);
 void sbx_emit_operand(sbx_lowerer *l, const operand *o, uint8_t form, char letter);
 void sbx_to_slot(sbx_lowerer *l, operand *o);
+void sbx_begin(sbx_lowerer *l);
+bool sbx_made_last(const sbx_lowerer *l, const operand *popped);
+void sbx_take_back(sbx_lowerer *l);
 void sbx_prepare_result(sbx_lowerer *l, uint8_t cls);
 void sbx_finish_result(sbx_lowerer *l, uint8_t cls, size_t start);
 void sbx_materialise(sbx_lowerer *l, uint32_t index);

@@ -90,16 +90,10 @@ void sbx_dead(sbx_lowerer *l)
 
 static condition take_condition(sbx_lowerer *l)
 {
-    condition c = {0};
-    bool last = l->stack[l->height - 1].place == AT_ACC && l->last.end == l->count && l->last.cls == CLASS_X;
-    c.left = sbx_pop(l);
-    if (last && l->last.compare) {
-        l->count = l->last.start;
-        c.compare = l->last.compare;
-        c.left = l->last.left;
-        c.right = l->last.right;
-        l->acc_slot[CLASS_X] = l->last.acc_slot_before;
-        l->last.end = NOTHING_OPEN;
+    condition c = {.left = sbx_pop(l)};
+    if (sbx_made_last(l, &c.left) && l->last.opcode != SBX_WASM_i32_add) {
+        sbx_take_back(l);
+        c = (condition){l->last.opcode, l->last.left, l->last.right};
     } else if (c.left.place == AT_CONST) {
         sbx_to_slot(l, &c.left);
     }
@@ -119,7 +113,7 @@ static void emit_conditional(sbx_lowerer *l, condition *c, bool sense)
         c->compare = 0;
     }
     if (!c->compare) {
-        uint8_t form = sbx_form(l, &c->left, 'I');
+        uint8_t form = sbx_form(l, &c->left);
         uint32_t op = form == FORM_ACC ? (sense ? SBX_IR_br_nz_a : SBX_IR_br_z_a) : (sense ? SBX_IR_br_nz_s : SBX_IR_br_z_s);
         emit_control(l, op);
         sbx_emit_operand(l, &c->left, form, 'I');
@@ -373,7 +367,7 @@ void sbx_lower_br_table(sbx_lowerer *l)
     if (index.place == AT_CONST)
         sbx_to_slot(l, &index);
     sbx_materialise_top(l, arity(label_at(l, fallback)));
-    uint8_t form = sbx_form(l, &index, 'i');
+    uint8_t form = sbx_form(l, &index);
     uint32_t cost = take_cost(l);
     emit_control(l, form == FORM_ACC ? SBX_IR_br_table_a : SBX_IR_br_table_s);
     sbx_emit_operand(l, &index, form, 'i');
@@ -446,7 +440,7 @@ void sbx_lower_call_indirect(sbx_lowerer *l, uint32_t type_index, uint32_t table
     if (index.place == AT_CONST)
         sbx_to_slot(l, &index);
     uint32_t base = call_arguments(l, type), cost = take_cost(l);
-    uint8_t form = sbx_form(l, &index, 'i');
+    uint8_t form = sbx_form(l, &index);
     sbx_mark(l, instruction);
     emit_control(l, form == FORM_ACC ? SBX_IR_call_indirect_a : SBX_IR_call_indirect_s);
     sbx_emit(l, base);

@@ -118,9 +118,6 @@ void sbx_move(sbx_lowerer *l, const operand *o, uint32_t slot)
         if (o->bits <= UINT32_MAX) {
             sbx_emit(l, SBX_IR_const_u32);
             sbx_emit32(l, (uint32_t)o->bits);
-        } else if ((int64_t)o->bits == (int32_t)o->bits) {
-            sbx_emit(l, SBX_IR_const_s32);
-            sbx_emit32(l, (uint32_t)o->bits);
         } else {
             sbx_emit(l, SBX_IR_const_u64);
             sbx_emit64(l, o->bits);
@@ -225,36 +222,36 @@ void sbx_to_slot(sbx_lowerer *l, operand *o)
     o->slot = o->home;
 }
 
-static bool fits(const operand *o, char letter)
+/* The form in which an operation can take a popped operand. */
+uint8_t sbx_form(const sbx_lowerer *l, const operand *o)
 {
-    return letter != 'I' || (int64_t)o->bits == (int32_t)o->bits;
-}
-
-/* The form in which an operation can take a popped operand of the type that letter names (i, I, f, F). */
-uint8_t sbx_form(sbx_lowerer *l, operand *o, char letter)
-{
-    if (o->place == AT_CONST) {
-        if (fits(o, letter))
-            return FORM_IMM;
-        sbx_to_slot(l, o);
-        return FORM_SLOT;
-    }
+    if (o->place == AT_CONST)
+        return FORM_IMM;
     return o->place == AT_ACC || l->acc_slot[o->cls] == o->slot ? FORM_ACC : FORM_SLOT;
 }
 
+/* The letter names the operand's type: i, I, f, F. */
 void sbx_emit_operand(sbx_lowerer *l, const operand *o, uint8_t form, char letter)
 {
     if (form == FORM_SLOT)
         sbx_emit(l, o->slot);
-    else if (form == FORM_IMM && letter == 'F')
+    else if (form == FORM_IMM && (letter == 'F' || letter == 'I'))
         sbx_emit64(l, o->bits);
     else if (form == FORM_IMM)
         sbx_emit32(l, (uint32_t)o->bits);
 }
 
+/* Before an operation that does not take the last one's result: while its destination is open, that result goes home as well.
+ * A store more is cheaper than an operation more, should the accumulator be needed before the value is. */
+void sbx_begin(sbx_lowerer *l)
+{
+    close_open_entry(l, 0);
+}
+
 /* The accumulator is about to be overwritten: an entry that lives there goes home. */
 void sbx_prepare_result(sbx_lowerer *l, uint8_t cls)
 {
+    sbx_begin(l);
     if (l->acc_owner[cls] != NO_ENTRY)
         sbx_materialise(l, (uint32_t)l->acc_owner[cls]);
 }
@@ -266,4 +263,18 @@ void sbx_finish_result(sbx_lowerer *l, uint8_t cls, size_t start)
     l->acc_slot[cls] = NO_SLOT;
     push(l, AT_ACC, cls);
     l->acc_owner[cls] = (int32_t)l->height - 1;
+}
+
+/* True when a popped operand is the result of the last operation, and that one can be taken back. */
+bool sbx_made_last(const sbx_lowerer *l, const operand *popped)
+{
+    return popped->place == AT_ACC && popped->cls == CLASS_X && l->last.end == l->count && l->last.cls == CLASS_X && l->last.opcode;
+}
+
+/* As if the last operation had not been: its operands, in l->last, are where they were. */
+void sbx_take_back(sbx_lowerer *l)
+{
+    l->count = l->last.start;
+    l->acc_slot[CLASS_X] = l->last.acc_slot_before;
+    l->last.end = NOTHING_OPEN;
 }

@@ -21,7 +21,6 @@ static inline double sbx_float64(u64 x) { double v; memcpy(&v, &x, 8); return v;
 #define SLOTF(k) (*(float *)&FP[PC[k]])
 #define SLOTD(k) (*(double *)&FP[PC[k]])
 #define IMM32(k) sbx_read32(PC + (k))
-#define IMMS64(k) ((u64)(s64)(s32)sbx_read32(PC + (k)))
 #define IMM64(k) sbx_read64(PC + (k))
 #define IMMF(k) sbx_float32(sbx_read32(PC + (k)))
 #define IMMD(k) sbx_float64(sbx_read64(PC + (k)))

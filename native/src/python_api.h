@@ -6,6 +6,7 @@
 #include "disasm.h"
 #include "image.h"
 #include "module.h"
+#include "process.h"
 #include "runtime.h"
 #include "status.h"
 #include "types.h"

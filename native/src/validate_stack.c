@@ -95,6 +95,8 @@ bool sbx_match_types(sbx_validator *v, const sbx_optype *types, uint32_t count)
 {
     uint32_t present = v->height - v->base;
     uint32_t checked = present < count ? present : count;
+    if (!count) /* `types` may be NULL */
+        return true;
     if ((checked < count && !v->unreachable) || !all_match(v->stack + (v->height - checked), types + (count - checked), checked))
         return report_mismatch(v, types, count);
     return true;
