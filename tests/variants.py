@@ -46,6 +46,7 @@ def sanitizer_environment() -> dict[str, str]:
     if not os.path.isabs(library):
         raise SystemExit(f"sanitize: {compiler} has no libasan.so; the sanitizer build needs gcc with its run-time library")
     return {
+        "SANDBOXHOST_SANITIZE": "1",  # lets the worker processes have these variables too
         "LD_PRELOAD": library,
         "PYTHONMALLOC": "malloc",
         # Python keeps what it never frees; the handlers of SIGSEGV are ours, because a guest's fault is a trap.
