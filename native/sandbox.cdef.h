@@ -166,3 +166,8 @@ const char *sbx_wasi_function_signature(uint32_t index);
 bool sbx_wasi_is_module(const uint8_t *module, size_t length);
 sbx_status sbx_wasi_function(sbx_wasi *wasi, sbx_store *store, const uint8_t *module, size_t module_length, const uint8_t *name,
                              size_t name_length, sbx_function **out, sbx_error *err);
+
+/* process.h */
+int sbx_process_follow_parent(int parent);
+int sbx_process_no_new_privileges(void);
+int sbx_process_not_dumpable(void);

@@ -25,6 +25,11 @@ _MODULE_LIMITS = tuple((name, "params" if name == "results" else name) for name 
 """(field of the core's record, field of Limits): one field bounds parameters and results."""
 
 
+def module_limits(limits: Limits | None) -> tuple[tuple[str, int], ...]:
+    """The hard limits on modules among `limits`, for native.CompileOptions; None: the core's own."""
+    return tuple((theirs, int(getattr(limits, ours))) for theirs, ours in _MODULE_LIMITS) if limits else ()
+
+
 class Module:
     """A module's bytes and their sha256; nothing is parsed. `name` is used in errors only."""
 
@@ -82,9 +87,8 @@ class Engine:
             raise ValueError(f"unknown tier {tier!r}; known are auto, interpreter, compiled")
         if tier == "compiled":
             raise WorkerError('this build has no compiled tier; use tier="auto" or "interpreter"')
-        module_limits = tuple((theirs, int(getattr(limits, ours))) for theirs, ours in _MODULE_LIMITS) if limits else ()
         self.tier = tier
-        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits)
+        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits(limits))
         self._lock = threading.Lock()
         self._flights: dict[bytes, _Flight] = {}
 

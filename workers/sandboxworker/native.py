@@ -7,7 +7,9 @@ tables, memories and globals live as long as their store, so whoever holds one a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from mmap import mmap
 from typing import Any, NamedTuple, NoReturn
 
 from sandboxhost.errors import (
@@ -106,6 +108,11 @@ def plain(function: str, *arguments: Any) -> Any:
     return getattr(lib, function)(*arguments)
 
 
+def out_of_memory(exc: MemoryError) -> MemoryLimit:
+    """The exception for a refused allocation of this process."""
+    return MemoryLimit(f"the machine refused memory: {exc}", limit="memory")
+
+
 def trap_message(trap: int) -> str:
     """The specification's words for a trap cause."""
     return str(ffi.string(lib.sbx_trap_message(trap)).decode())
@@ -161,7 +168,7 @@ class CompileOptions(NamedTuple):
 MODULE_LIMITS: tuple[str, ...] = tuple(name for name, _ in ffi.typeof("sbx_module_limits").fields)
 
 
-def compile_bytes(data: bytes, options: CompileOptions) -> Pointer:
+def compile_bytes(data: bytes | mmap, options: CompileOptions) -> Pointer:
     """bytes in, image out, as a buffer of the core's memory.
 
     Raises DecodeError, ValidationError (both with .offset), LimitExceeded.
@@ -562,18 +569,21 @@ def wasi_output(wasi: Pointer, fd: int) -> tuple[bytes, bool]:
 # ---- the process
 
 
+def system(function: str, *arguments: Any) -> None:
+    """Calls a function of the core that answers 0 or -errno. Raises OSError naming it."""
+    result = getattr(lib, function)(*arguments)
+    if result:
+        raise OSError(-result, f"{function}: {os.strerror(-result)}")
+
+
 def install_fault_handler() -> None:
     """Guard pages' signal handlers, once per process. Raises OSError."""
-    result = lib.sbx_install_fault_handler()
-    if result:
-        raise OSError(-result, "cannot install the fault handler")
+    system("sbx_install_fault_handler")
 
 
 def enter_thread() -> None:
     """The alternate signal stack of a thread that runs guests. Raises OSError."""
-    result = lib.sbx_thread_enter()
-    if result:
-        raise OSError(-result, "cannot set the thread's signal stack")
+    system("sbx_thread_enter")
 
 
 def leave_thread() -> None:

@@ -1,0 +1,40 @@
+/* What a worker or compile process asks of the kernel for itself, where Python has no call for it. */
+#include "process.h"
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+
+int sbx_process_follow_parent(int parent)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+        return -errno;
+    return getppid() == (pid_t)parent ? 0 : -ESRCH; /* it may have died before the call */
+}
+
+int sbx_process_no_new_privileges(void)
+{
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
+}
+
+int sbx_process_not_dumpable(void)
+{
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ? -errno : 0;
+}
+#else /* the lifeline is what is left */
+int sbx_process_follow_parent(int parent)
+{
+    return getppid() == (pid_t)parent ? 0 : -ESRCH;
+}
+
+int sbx_process_no_new_privileges(void)
+{
+    return 0;
+}
+
+int sbx_process_not_dumpable(void)
+{
+    return 0;
+}
+#endif

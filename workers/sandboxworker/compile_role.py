@@ -1,0 +1,115 @@
+"""The compile process: one module's bytes in, its image and description out, then the end."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from sandboxhost import options, wire
+from sandboxhost.errors import ProtocolError, SandboxError
+from sandboxhost.limits import Limits, ProcessLimits
+
+from . import bootstrap, native
+from .engine import module_limits
+from .image import Image
+from .lifeline import LIFELINE_FD, HostGone, Lifeline
+
+_BATCH = 32 * 1024
+"""Bytes after which a datagram of the answer is sent."""
+
+
+def run() -> int:
+    """The role. Returns the exit code: 0 also when the module is at fault, 70 for an error of our own, 71 when the host is
+    gone.
+    """
+    parent = bootstrap.isolate(LIFELINE_FD)
+    lifeline = Lifeline()
+    try:
+        item = lifeline.receive()
+        assert item is not None
+        message, descriptors = item
+        if not isinstance(message, wire.Compile):
+            raise ProtocolError(f"expected Compile, got {type(message).__name__}")
+        asked = options.CompileOptions.decode(message.options)
+        if len(descriptors) != (3 if asked.disassemble else 2):
+            raise ProtocolError(f"Compile came with {len(descriptors)} descriptors")
+        limits = Limits.from_wire(asked.limits)
+        bootstrap.restrict(parent, ProcessLimits(data=limits.compile_memory))
+        bootstrap.seal()
+        answer: list[Any] = list(_compile(asked, limits, descriptors))
+    except HostGone:
+        return 71
+    except SandboxError as exc:
+        answer = [wire.failed(0, exc)]
+    except MemoryError as exc:
+        answer = [wire.failed(0, native.out_of_memory(exc))]
+    return _answer(lifeline, answer)
+
+
+def _answer(lifeline: Lifeline, messages: list[Any]) -> int:
+    """Sends the messages in few datagrams."""
+    batch: list[bytes] = []
+    size = 0
+    try:
+        for message in messages:
+            encoded = wire.encode([message])
+            if batch and size + len(encoded) > _BATCH:
+                lifeline.send(b"".join(batch))
+                batch, size = [], 0
+            batch.append(encoded)
+            size += len(encoded)
+        lifeline.send(b"".join(batch))
+    except HostGone:
+        return 71
+    return 0
+
+
+def _compile(asked: options.CompileOptions, limits: Limits, descriptors: list[int]) -> Iterator[wire.Message]:
+    """Compiles into the second descriptor; yields the description."""
+    chosen = native.CompileOptions(
+        native.feature_mask(asked.features), asked.metered, asked.explicit_bounds, module_limits(limits)
+    )
+    source, target = descriptors[:2]
+    if not asked.source_bytes:
+        made = native.compile_bytes(b"", chosen)
+    else:
+        with mmap.mmap(source, asked.source_bytes, prot=mmap.PROT_READ) as data:
+            made = native.compile_bytes(data, chosen)
+    _write(target, memoryview(made))
+    image = Image.from_bytes(made)
+    if asked.disassemble:
+        for function in image.functions:
+            if not function.imported:
+                _write(descriptors[2], image.disassemble(function.index).encode())
+    yield wire.ModuleFigures(
+        len(image.types),
+        image.function_count,
+        len(image.tables),
+        len(image.memories),
+        len(image.globals),
+        image.element_segment_count,
+        image.data_segment_count,
+        image.code_section_bytes,
+        image.start is not None,
+    )
+    for item in image.imports:
+        yield wire.ModuleImport(item.module, item.name, *wire.extern_fields(item.kind, item.type))
+    for export in image.exports:
+        yield wire.ModuleExport(export.name, *wire.extern_fields(export.kind, export.type))
+    for memory in image.memories:
+        yield wire.ModuleMemory(memory.minimum, _signed(memory.maximum))
+    for custom in image.custom_sections:
+        yield wire.ModuleCustom(custom.name, custom.length)
+    yield wire.Compiled(image.size, native.build_id())
+
+
+def _signed(maximum: int | None) -> wire.Signed:
+    return wire.Signed(wire.UNLIMITED if maximum is None else maximum)
+
+
+def _write(fd: int, data: memoryview | bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

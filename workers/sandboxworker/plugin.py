@@ -1,0 +1,240 @@
+"""A plugin in this process: its image, grants and limits; makes instances and runs calls in them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sandboxhost import values
+from sandboxhost.errors import GuestExit, LinkError, PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
+from sandboxhost.limits import Limits
+from sandboxhost.options import LoadOptions, RunOptions
+from sandboxhost.statistics import Usage
+from sandboxhost.values import FunctionType, ValueType
+
+from .call_engine import CallEngine
+from .context import CallContext
+from .engine import Engine
+from .image import Image
+from .module_instance import Extern, FunctionInstance, ModuleInstance
+from .store import Store
+from .wasi import STDERR, STDIN, STDOUT, Wasi, is_wasi_module
+
+HostCall = Callable[[int, bytes], bytes]
+"""Calls the application's function number N of LoadOptions.functions with packed arguments; returns packed results."""
+Output = Callable[[int, bytes], None]
+"""Takes what the guest wrote to stream 1 or 2."""
+
+
+class Outcome(NamedTuple):
+    """What a call ended with: packed results or an exception; its usage in either case."""
+
+    payload: bytes
+    error: BaseException | None
+    usage: Usage
+
+
+class Job(NamedTuple):
+    """One call to make: an export with packed arguments or, when `run` is given, a WASI command."""
+
+    function: str
+    payload: bytes
+    context: CallContext
+    host_call: HostCall
+    output: Output
+    run: RunOptions | None = None
+    descriptors: tuple[int, ...] = ()
+    """stdin, stdout, stderr of a command with stdio "descriptors"; they stay the caller's."""
+
+
+class Plugin:
+    """One loaded plugin. Its descriptors are its own and closed by `close`."""
+
+    def __init__(self, name: str, image: Image, options: LoadOptions, directories: list[int]) -> None:
+        """Raises LinkError: an import that is neither WASI nor granted, or of another type; MemoryLimit: memories beyond the
+        limits.
+        """
+        self.name = name
+        self.image = image
+        self.options = options
+        self.limits = Limits.from_wire(options.limits)
+        self.persistent = options.instance == "persistent"
+        self._directories = directories
+        self._numbers = {key: number for number, key in enumerate(options.functions)}
+        self.uses_wasi = any(is_wasi_module(i.module) for i in image.imports)
+        self.function_names = frozenset(e.name for e in image.exports if isinstance(e.type, FunctionType))
+        self._instance: Instance | None = None
+        Instance(self, None).close()  # the trial: nothing is written or run
+
+    def close(self) -> None:
+        """Drops the persistent instance and the directories."""
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+        for fd in self._directories:
+            os.close(fd)
+        self._directories = []
+
+    def perform(self, job: Job, engine: CallEngine) -> Outcome:
+        """Makes one call on a thread's call engine and always returns."""
+        started = time.perf_counter_ns()
+        memory = 0
+        payload, error = b"", None
+        instance: Instance | None = None
+        try:
+            job.context.check()
+            instance = self._take(job, engine)
+            try:
+                payload = instance.run(job) if job.run else instance.call(job)
+            finally:
+                memory = instance.store.memory_bytes()
+                instance.flush(job)
+        except BaseException as exc:
+            error = exc
+        if instance is not None and instance is not self._instance:
+            instance.close()
+        return Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
+
+    def _take(self, job: Job, engine: CallEngine) -> Instance:
+        """The persistent instance, made with its first call, or a new one."""
+        if self._instance is not None and job.run is None:
+            self._instance.store.take_memory_refusal()  # of an earlier call
+            return self._instance
+        made = Instance(self, job, engine)
+        if self.persistent and job.run is None:
+            self._instance = made
+        try:
+            made.start(job)
+        except BaseException:
+            self._instance = None if self._instance is made else self._instance
+            made.close()
+            raise
+        return made
+
+    def imports(self, store: Store, wasi: Wasi | None, instance: Instance) -> dict[tuple[str, str], Extern]:
+        """What the module imports. Raises LinkError."""
+        externs: dict[tuple[str, str], Extern] = dict(wasi.imports(self.image)) if wasi else {}
+        for wanted in self.image.imports:
+            key = (wanted.module, wanted.name)
+            if key in externs:
+                continue
+            number = self._numbers.get(key)
+            if number is None or not isinstance(wanted.type, FunctionType):
+                raise LinkError(f'unknown import: "{printable(key[0], 100)}"."{printable(key[1], 100)}" is not granted')
+            name = f"{wanted.module}.{wanted.name}"
+            externs[key] = store.host_function(wanted.type, instance.proxy(number), name, packed=True)
+        return externs
+
+    def configure(self, wasi: Wasi, job: Job | None) -> None:
+        """Gives a WASI environment what the plugin, or this run of it, was granted."""
+        options, run = self.options, job.run if job else None
+        wasi.arguments(run.arguments if run else options.arguments)
+        wasi.environment(run.environment if run else options.environment)
+        wasi.clock(options.clock_ns)
+        wasi.random(options.random_seed)
+        for (guest_path, writable), fd in zip(options.directories, self._directories, strict=True):
+            wasi.directory(fd, guest_path, writable)
+        if run and job and run.stdio == "descriptors":
+            for stream, fd in zip((STDIN, STDOUT, STDERR), job.descriptors, strict=True):
+                wasi.descriptor(stream, fd)
+        else:
+            wasi.input(run.stdin if run else b"")
+            for stream in (STDOUT, STDERR):
+                wasi.capture(stream, self.limits.output_bytes)
+
+
+_core = Engine()
+"""Stores need an engine; this process compiles nothing."""
+
+
+class Instance:
+    """One instance of a plugin in a store of its own."""
+
+    def __init__(self, plugin: Plugin, job: Job | None, engine: CallEngine | None = None) -> None:
+        """Links only. Raises LinkError, MemoryLimit."""
+        self.plugin = plugin
+        self._job = job
+        self.store = Store(_core, plugin.limits)
+        try:
+            if engine is not None:
+                self.store.use_call_engine(engine)
+            self._wasi = Wasi(self.store) if plugin.uses_wasi else None
+            if self._wasi and job:
+                plugin.configure(self._wasi, job)
+            self.module: ModuleInstance = self.store.link(plugin.image, plugin.name, plugin.imports(self.store, self._wasi, self))
+        except BaseException:
+            self.store.close()
+            raise
+
+    def close(self) -> None:
+        """Releases everything."""
+        self.store.close()
+
+    def proxy(self, number: int) -> Callable[[bytes], bytes]:
+        """A host function that travels to the application, on behalf of whichever call runs then."""
+
+        def call(payload: bytes) -> bytes:
+            assert self._job is not None
+            return self._job.host_call(number, payload)
+
+        return call
+
+    def start(self, job: Job) -> None:
+        """Segments, start function, and a reactor's `_initialize`."""
+        self.store.initialise(self.module, context=job.context)
+        if job.run is None and "_initialize" in self.plugin.function_names:
+            self._function("_initialize").call(context=job.context)
+
+    def call(self, job: Job) -> bytes:
+        """Calls an export. Raises UnknownFunction, SignatureMismatch, PayloadTooLarge and whatever the call ends with."""
+        outer, self._job = self._job, job
+        try:
+            function = self._function(job.function)
+            payload = function.plan.clean(job.payload)
+            results = self.store.call_engine().invoke_packed(function, payload, job.context)
+        finally:
+            self._job = outer
+        if len(results) > self.plugin.limits.result_bytes:
+            allowed = self.plugin.limits.result_bytes
+            raise PayloadTooLarge(f"{len(results)} bytes of results, {allowed} allowed", limit="result_bytes", allowed=allowed)
+        if ValueType.FUNCREF in function.type.results:
+            values.unpack(function.type.results, results)  # raises for a reference that cannot leave
+        return results
+
+    def run(self, job: Job) -> bytes:
+        """Runs a WASI command; its exit code as one packed i32."""
+        function = self._function("_start")
+        if function.type != FunctionType():
+            raise SignatureMismatch(f"_start: expected () -> (), got {function.type}", function="_start")
+        code = 0
+        try:
+            function.call(context=job.context)
+        except GuestExit as exc:
+            code = exc.code
+        return values.pack((ValueType.I32,), (code,))
+
+    def flush(self, job: Job) -> None:
+        """Hands on what the guest wrote. Raises PayloadTooLarge when a command wrote more than is allowed; a library's rest is
+        dropped.
+        """
+        if self._wasi is None or (job.run and job.run.stdio == "descriptors"):
+            return
+        allowed = left = self.plugin.limits.output_bytes
+        cut_off = False
+        for stream in (STDOUT, STDERR):
+            data, truncated = self._wasi.take_output(stream)
+            cut_off |= truncated or len(data) > left
+            if data[:left]:
+                job.output(stream, data[:left])
+            left -= min(len(data), left)
+        if cut_off and job.run:
+            raise PayloadTooLarge(f"more than {allowed} bytes of output", limit="output_bytes", allowed=allowed)
+
+    def _function(self, name: str) -> FunctionInstance:
+        if name not in self.plugin.function_names:
+            raise UnknownFunction(f"{self.plugin.name} exports no function {printable(name, 200)!r}", function=name)
+        found = self.module.exports[name]
+        assert isinstance(found, FunctionInstance)
+        return found

@@ -1,0 +1,221 @@
+"""The worker's fixed threads: each owns its call engines and makes one call at a time, outside the interpreter lock while the
+guest runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from sandboxhost import wire
+from sandboxhost.errors import HostFunctionError, PayloadTooLarge
+from sandboxhost.options import RunOptions
+
+from . import native
+from .call_engine import CallEngine
+from .context import CallContext, Cancellation
+from .lifeline import close_all
+from .plugin import Job, Outcome, Plugin
+
+Post = Callable[[Any], None]
+"""Hands a message to the loop, which sends it."""
+
+
+class Task:
+    """One call of the host's: CALL or RUN."""
+
+    __slots__ = ("cancellation", "context", "descriptors", "id", "message", "plugin", "run", "thread")
+
+    def __init__(
+        self,
+        message: wire.Call | wire.Run,
+        plugin: Plugin,
+        deadline: float | None,
+        run: RunOptions | None,
+        descriptors: tuple[int, ...],
+    ) -> None:
+        self.id = message.id
+        self.message = message
+        self.plugin = plugin
+        self.run = run
+        self.descriptors = descriptors
+        self.cancellation = Cancellation()
+        fuel = None if message.fuel == wire.UNLIMITED else int(message.fuel)
+        self.context = CallContext(None, deadline, self.cancellation, fuel, plugin.limits.host_calls)
+        self.thread: WorkerThread | None = None
+
+    def cancel(self) -> None:
+        """From the loop: the call ends as soon as it can."""
+        self.cancellation.cancel()
+        if self.thread is not None:
+            self.thread.answers.put(None)
+
+
+class WorkerThread(threading.Thread):
+    """One thread. `inbox` brings tasks; `answers` brings what a waiting call waits for: results of host functions, calls that
+    those functions make (run on top of the waiting one), and None to look at its context again."""
+
+    def __init__(self, pool: Pool, number: int) -> None:
+        super().__init__(name=f"sandbox-{number}", daemon=True)
+        self.inbox: SimpleQueue[Task] = SimpleQueue()
+        self.answers: SimpleQueue[wire.HostResult | Task | None] = SimpleQueue()
+        self._pool = pool
+        self._engines: dict[int, CallEngine] = {}
+        self._early: dict[tuple[int, int], wire.HostResult] = {}
+
+    def run(self) -> None:
+        """Takes tasks for ever."""
+        native.enter_thread()
+        while True:
+            self._perform(self._pool.next_task(self))
+
+    def _perform(self, task: Task) -> None:
+        """Makes the call and posts its one answer."""
+        post = self._pool.post
+        task.thread = self
+        sequence = itertools.count(1)
+
+        def host_call(number: int, payload: bytes) -> bytes:
+            return self._host_call(task, next(sequence), number, payload)
+
+        message = task.message
+        job = Job(
+            message.function if isinstance(message, wire.Call) else "_start",
+            message.payload if isinstance(message, wire.Call) else b"",
+            task.context,
+            host_call,
+            lambda stream, data: post(wire.Output(task.id, stream, data)),
+            task.run,
+            task.descriptors,
+        )
+        outcome = task.plugin.perform(job, self._engine(task.plugin.limits.call_depth))
+        task.thread = None
+        close_all(list(task.descriptors))
+        self._pool.ended(task)
+        post(_answer(task.id, outcome))
+
+    def _engine(self, call_depth: int) -> CallEngine:
+        """This thread's call engine of that depth; plugins mostly agree on one."""
+        engine = self._engines.get(call_depth)
+        if engine is None:
+            engine = self._engines[call_depth] = CallEngine(call_depth=call_depth)
+        return engine
+
+    def _host_call(self, task: Task, sequence: int, number: int, payload: bytes) -> bytes:
+        """Asks the application and waits, making the calls meanwhile that the answer depends on. Raises HostFunctionError, or
+        what the context ends the call with."""
+        if len(payload) > task.plugin.limits.result_bytes:
+            raise PayloadTooLarge(
+                f"{len(payload)} bytes of arguments", limit="result_bytes", allowed=task.plugin.limits.result_bytes
+            )
+        self._pool.post(wire.HostCall(task.id, sequence, number, payload))
+        key = (task.id, sequence)
+        while key not in self._early:
+            task.context.check()
+            try:
+                item = self.answers.get(timeout=task.context.remaining())
+            except Empty:
+                continue
+            if isinstance(item, Task):
+                item.context.outer = task.context
+                self._perform(item)
+            elif item is not None:
+                self._early[item.id, item.sequence] = item
+        result = self._early.pop(key)
+        if not result.ok:
+            raise HostFunctionError(result.payload.decode("utf-8", "replace"))
+        return result.payload
+
+
+def _answer(id_: int, outcome: Outcome) -> wire.Result | wire.Failed:
+    if outcome.error is not None:
+        return wire.failed(id_, outcome.error, outcome.usage)
+    usage = outcome.usage
+    return wire.Result(id_, usage.fuel, usage.time_ns, usage.memory, outcome.payload)
+
+
+class Pool:
+    """The threads, the tasks that wait for one, and the plugins in use."""
+
+    def __init__(self, count: int, post: Post) -> None:
+        self.post = post
+        self._lock = threading.Lock()
+        self._backlog: deque[Task] = deque()
+        self._tasks: dict[int, Task] = {}
+        self._users: dict[Plugin, int] = {}
+        self._dropped: set[Plugin] = set()
+        self._threads = [WorkerThread(self, number) for number in range(count)]
+        self._idle: list[WorkerThread] = []
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Task, parent: int) -> None:
+        """Gives the task to a thread: that of its parent when it has one, a persistent plugin's own, else an idle one or the
+        next to be so.
+        """
+        with self._lock:
+            self._tasks[task.id] = task
+            self._users[task.plugin] = self._users.get(task.plugin, 0) + 1
+            home = self._threads[hash(task.plugin) % len(self._threads)] if task.plugin.persistent and not task.run else None
+            waiting = self._tasks.get(parent) if parent else None
+            if waiting is not None and waiting.thread is not None and home in (None, waiting.thread):
+                waiting.thread.answers.put(task)
+                return
+            if home is None:
+                if not self._idle:
+                    self._backlog.append(task)
+                    return
+                home = self._idle.pop()
+            elif home in self._idle:
+                self._idle.remove(home)
+        home.inbox.put(task)
+
+    def next_task(self, thread: WorkerThread) -> Task:
+        """A thread's next task; waits for one."""
+        with self._lock:
+            if thread.inbox.empty():
+                if self._backlog:
+                    return self._backlog.popleft()
+                self._idle.append(thread)
+        return thread.inbox.get()
+
+    def ended(self, task: Task) -> None:
+        """A task has its outcome."""
+        with self._lock:
+            self._tasks.pop(task.id, None)
+            left = self._users[task.plugin] = self._users[task.plugin] - 1
+            if not left:
+                del self._users[task.plugin]
+            unused = not left and task.plugin in self._dropped
+            if unused:
+                self._dropped.discard(task.plugin)
+        if unused:
+            task.plugin.close()
+
+    def drop(self, plugin: Plugin) -> None:
+        """Closes the plugin once no task uses it."""
+        with self._lock:
+            used = plugin in self._users
+            if used:
+                self._dropped.add(plugin)
+        if not used:
+            plugin.close()
+
+    def cancel(self, id_: int) -> None:
+        """Cancels a task; one that has ended is no error."""
+        with self._lock:
+            task = self._tasks.get(id_)
+        if task is not None:
+            task.cancel()
+
+    def answer(self, result: wire.HostResult) -> None:
+        """Brings a host function's result to the call that waits; a late one is dropped."""
+        with self._lock:
+            task = self._tasks.get(result.id)
+            thread = task.thread if task else None
+        if thread is not None:
+            thread.answers.put(result)
