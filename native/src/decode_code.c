@@ -168,21 +168,23 @@ bool sbx_skim_body(const sbx_module *m, uint32_t code_index, sbx_error *err)
 static bool read_locals(sbx_decoder *d, sbx_code *code, const uint8_t *body_end)
 {
     const uint8_t *at = d->r.pos;
-    if (!sbx_read_length(&d->r, &code->run_count))
+    uint32_t count;
+    if (!sbx_read_length(&d->r, &count))
         return false;
     size_t left = d->r.pos < body_end ? (size_t)(body_end - d->r.pos) : 0;
-    uint32_t fitting = code->run_count > left / 2 ? (uint32_t)(left / 2) : code->run_count; /* two bytes each at least */
+    uint32_t fitting = count > left / 2 ? (uint32_t)(left / 2) : count; /* two bytes each at least */
     sbx_local_run *runs = fitting ? sbx_decoder_alloc(d, fitting, sizeof *runs) : NULL;
     if (fitting && !runs)
         return false;
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < code->run_count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         sbx_local_run run;
         if (!sbx_read_u32(&d->r, &run.count) || !sbx_read_local_type(d, &run.type))
             return false;
         if (i >= fitting || d->r.pos > body_end)
             return SBX_REJECT(&d->r, SBX_MALFORMED, body_end, "unexpected end of section or function");
-        runs[i] = run;
+        if (run.count) /* empty runs say nothing */
+            runs[code->run_count++] = run;
         sum += run.count;
     }
     if (sum > UINT32_MAX)

@@ -71,6 +71,8 @@ static bool all_match(const sbx_optype *found, const sbx_optype *expected, uint3
     const uint64_t nullable = 0x0101010101010101ull * SBX_REF_NULL_PREFIX, plain = 0x0101010101010101ull * SBX_REF_PREFIX;
     uint64_t wrong = 0;
     uint32_t i = 0;
+    if (count >= 16 && memcmp(found, expected, count) == 0)
+        return true;
     for (; i + 8 <= count; i += 8) {
         uint64_t a, b;
         memcpy(&a, found + i, 8);
