@@ -1,0 +1,192 @@
+"""Where one call's events go: to a caller that waits, to a Future, or to a batch. Host functions are run here."""
+from __future__ import annotations
+
+import queue
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .errors import HostFunctionError, ProtocolError, SandboxError
+from .host_functions import HostFunction, Threads, current_call
+from .logs import GuestLines
+from .router import Finish, InvokeHost
+from .statistics import Usage
+from .values import FunctionType
+
+__all__ = ["Binding", "CallFuture", "Events", "Waiter"]
+
+
+class Answering(Protocol):
+    """What answers host functions and cancels: the core."""
+
+    def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None: ...
+    def cancel(self, call_id: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What the calls of one plugin have in common."""
+
+    plugin: str
+    backend: Answering
+    functions: tuple[tuple[HostFunction, FunctionType], ...]
+    """The application's functions by the index that HOST_CALL uses, with the type that the module imports."""
+    threads: Threads
+
+
+class Events(ABC):
+    """Base of the sinks: collects output, runs host functions, remembers what they raised."""
+
+    def __init__(self, binding: Binding, function: str, keep_output: bool = False, descriptors: tuple[int, ...] = ()) -> None:
+        self.binding, self.function, self.descriptors = binding, function, descriptors
+        self.output: tuple[list[bytes], list[bytes]] = ([], [])
+        """Pieces of stdout and of stderr, when they are kept."""
+        self.raised: BaseException | None = None
+        self._keep = keep_output
+        self._lines: GuestLines | None = None
+
+    def emit(self, stream: int, data: bytes) -> None:
+        """The guest wrote something."""
+        if self._keep:
+            self.output[stream - 1].append(data)
+            return
+        if self._lines is None:
+            self._lines = GuestLines(self.binding.plugin, self.function)
+        self._lines.write(stream, data)
+
+    @abstractmethod
+    def invoke(self, item: InvokeHost) -> None:
+        """A host function is wanted: `answer` it somewhere."""
+
+    @abstractmethod
+    def finish(self, item: Finish) -> None:
+        """The outcome: hand it to `ended`."""
+
+    def ended(self, item: Finish) -> SandboxError | None:
+        """The error of the outcome, complete with its cause."""
+        if self._lines is not None:
+            self._lines.close()
+        if isinstance(item.error, HostFunctionError):
+            item.error.__cause__ = self.raised
+        return item.error
+
+    def call_host(self, call_id: int, index: int, payload: bytes) -> bytes:
+        """Runs a function of the application on behalf of the call; packed results. Raises what it raises (and remembers it)."""
+        token = current_call.set((self.binding.backend, call_id))
+        try:
+            if index >= len(self.binding.functions):
+                raise ProtocolError(f"HostCall.function: {index} of {len(self.binding.functions)}")
+            function, wanted = self.binding.functions[index]
+            return function.run(wanted, payload)
+        except BaseException as exc:
+            self.raised = exc
+            raise
+        finally:
+            current_call.reset(token)
+
+    def answer(self, item: InvokeHost) -> None:
+        """Runs the function and sends its answer. Raises only what is no Exception (KeyboardInterrupt, SystemExit)."""
+        ok, payload = True, b""
+        try:
+            payload = self.call_host(item.call, item.function, item.payload)
+        except BaseException as exc:
+            ok, payload = False, f"{type(exc).__name__}: {exc}"[:1000].encode("utf-8", "replace")
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            self.binding.backend.host_result(item.call, item.sequence, ok, payload)
+
+
+class Waiter(Events):
+    """For a caller that waits: it runs the host functions itself."""
+
+    def __init__(self, binding: Binding, function: str, keep_output: bool = False, descriptors: tuple[int, ...] = ()) -> None:
+        super().__init__(binding, function, keep_output, descriptors)
+        self._items: queue.SimpleQueue[Finish | InvokeHost] = queue.SimpleQueue()
+
+    def invoke(self, item: InvokeHost) -> None:
+        """A host function is wanted."""
+        self._items.put(item)
+
+    def finish(self, item: Finish) -> None:
+        """The outcome."""
+        self._items.put(item)
+
+    def wait(self, call_id: int) -> Finish:
+        """The outcome, when it has no error. Raises the error; an interrupt (Ctrl-C) cancels the call."""
+        try:
+            while True:
+                item = self._items.get()
+                if isinstance(item, Finish):
+                    break
+                self.answer(item)
+        except BaseException:
+            self.binding.backend.cancel(call_id)
+            raise
+        error = self.ended(item)
+        if error is not None:
+            raise error
+        return item
+
+
+class CallFuture(Future[Any]):
+    """The future of one call. `cancel` asks for its end: the outcome is then Cancelled, or the result if that came first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call_id = 0
+        self.backend: Answering | None = None
+        self.usage = Usage()
+        """What the call used; set before the future is done."""
+
+    def cancel(self) -> bool:
+        """Asks for the call's end; False when it is done already. The future is done soon after, with its one outcome."""
+        if self.done() or self.backend is None:
+            return False
+        self.backend.cancel(self.call_id)
+        return True
+
+
+class FutureEvents(Events):
+    """For a Future: host functions run in threads of the host."""
+
+    def __init__(self, binding: Binding, function: str, future: CallFuture, convert: Callable[[Finish], Any]) -> None:
+        super().__init__(binding, function)
+        self.future, self._convert = future, convert
+
+    def invoke(self, item: InvokeHost) -> None:
+        """A host function is wanted."""
+        self.binding.threads.submit(lambda: self.answer(item))
+
+    def finish(self, item: Finish) -> None:
+        """The outcome. Errors of the future's own callbacks are logged by concurrent.futures."""
+        error = self.ended(item)
+        self.future.usage = item.usage
+        if error is not None:
+            self.future.set_exception(error)
+            return
+        try:
+            value = self._convert(item)
+        except SandboxError as exc:
+            self.future.set_exception(exc)
+        else:
+            self.future.set_result(value)
+
+
+class BatchEvents(Events):
+    """For one call of a batch: outcomes go into the batch's queue with their position; the waiting thread runs host functions."""
+
+    def __init__(self, binding: Binding, function: str, position: int,
+                 items: queue.SimpleQueue[tuple[BatchEvents, Finish | InvokeHost]]) -> None:
+        super().__init__(binding, function)
+        self.position, self._items = position, items
+
+    def invoke(self, item: InvokeHost) -> None:
+        """A host function is wanted."""
+        self._items.put((self, item))
+
+    def finish(self, item: Finish) -> None:
+        """The outcome."""
+        self._items.put((self, item))

@@ -1,0 +1,317 @@
+"""The driver: carries out the router's instructions over sockets and processes, under one lock, with one thread for input.
+
+Whoever has something to say (a caller, the input thread) takes the lock, gives the router its stimulus and carries out what
+comes back, reading included: so a caller writes its own call without waking anybody. Outcomes and host functions are handed to
+the calls' sinks after the lock is released. The input thread waits for sockets, deaths and times; it also starts the processes,
+because a worker dies with the thread that started it.
+"""
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from . import wire
+from .calls import Events
+from .engine import CompiledModule, Engine
+from .errors import HostClosed, ProtocolError, WorkerError
+from .limits import Limits, ProcessLimits
+from .logs import logger
+from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Plugin, Router, Send, SendDescriptors
+from .statistics import HostStatistics, WorkerStatistics
+from .supervisor import Supervisor, WorkerProcess
+from .transport import Transport, Unreachable
+from .wire import Direction
+
+__all__ = ["Core"]
+
+STOP_SECONDS = 1.0
+"""What workers get to end by themselves when the host closes."""
+Clock = Callable[[], float]
+
+
+class Core:
+    """Workers, router and transport of one host. Safe for use by several threads."""
+
+    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine) -> None:
+        self._lock = threading.Lock()
+        self._engine = engine
+        self._router = Router()
+        self._transport = Transport()
+        self._supervisor = Supervisor(workers, threads, self._transport.endpoint, limits)
+        self._sinks: dict[int, Events] = {}
+        self._resources: dict[int, tuple[CompiledModule, list[int]]] = {}
+        self._build_id = b""
+        self._stopping = False
+        self._closed = threading.Event()
+        self._owner = os.getpid()
+        self._wait_until = 0.0
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._thread = threading.Thread(target=self._loop, name="sandboxhost-io", daemon=True)
+        self._thread.start()
+
+    # ---- for the host ----
+
+    def compile_module(self, data: bytes, limits: Limits) -> CompiledModule:
+        """See Engine.compile_module."""
+        return self._engine.compile_module(data, limits)
+
+    def delete_compiled_module(self, data: bytes) -> None:
+        """See Engine.delete_compiled_module."""
+        self._engine.delete_compiled_module(data)
+
+    def compiled_module_count(self) -> int:
+        """See Engine.compiled_module_count."""
+        return self._engine.compiled_module_count()
+
+    def add_plugin(self, plugin: Plugin, image: CompiledModule, directories: list[int]) -> None:
+        """Takes over `image` (one holder) and the directories' descriptors."""
+        with self._lock:
+            if self._stopping:
+                raise HostClosed("the host is closed")
+            self._build_id = self._build_id or image.description.build_id
+            self._resources[plugin.id] = image, directories
+            self._router.add_plugin(plugin)
+
+    def remove_plugin(self, plugin_id: int) -> None:
+        """See Router.remove_plugin; the image and the directories are released with the last call."""
+        self._do(lambda now: self._router.remove_plugin(plugin_id, now))
+
+    def submit(self, specs: list[CallSpec], sinks: Sequence[Events], background: bool = False) -> list[int]:
+        """Accepts all calls or none; each sink gets exactly one `finish`. Never waits, so `background` changes nothing here.
+        Raises as Router.submit."""
+        with self._lock:
+            ids, instructions = self._router.submit_many(specs, time.monotonic())
+            self._sinks.update(zip(ids, sinks, strict=True))
+            later = self._carry_out(instructions)
+            self._pump(later)
+            self._wake_if_earlier()
+        self._deliver(later)
+        return ids
+
+    def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None:
+        """Answers an InvokeHost."""
+        self._do(lambda now: self._router.host_result(call_id, sequence, ok, payload, now))
+
+    def cancel(self, call_id: int) -> None:
+        """See Router.cancel."""
+        self._do(lambda now: self._router.cancel(call_id, now))
+
+    def statistics(self) -> HostStatistics:
+        """A snapshot."""
+        with self._lock:
+            counters = self._router.counters()
+            workers = tuple(
+                WorkerStatistics(w.pid, w.state, w.threads, len(w.calls), w.ended, len(w.plugins), w.level)
+                for w in self._router.workers.values())
+            return HostStatistics(
+                counters.accepted, counters.ended, counters.rejected, counters.accepted - counters.ended,
+                self._supervisor.started, self._supervisor.lost, counters.late_replies, counters.protocol_errors,
+                self._engine.compiled_module_count(), workers)
+
+    def close(self) -> None:
+        """Pending calls end with HostClosed; every process, descriptor and file is gone when this returns. May be called again."""
+        if os.getpid() != self._owner:  # a fork of the application: the workers are not ours
+            return
+        with self._lock:
+            first, self._stopping = not self._stopping, True
+            later = self._carry_out(self._router.close(time.monotonic())) if first else []
+        self._deliver(later)
+        if not first:
+            self._closed.wait(10.0)
+            return
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        with self._lock:
+            self._supervisor.close(STOP_SECONDS)
+            self._transport.close()
+            for plugin_id in list(self._resources):
+                self._release(plugin_id)
+            self._engine.close()
+            for fd in (self._wake_read, self._wake_write):
+                os.close(fd)
+        self._closed.set()
+
+    # ---- under the lock ----
+
+    def _do(self, stimulus: Callable[[float], list[Instruction]]) -> None:
+        """Stimulus, instructions, input, delivery."""
+        with self._lock:
+            if self._stopping:
+                return
+            later = self._carry_out(stimulus(time.monotonic()))
+            self._pump(later)
+            self._wake_if_earlier()
+        self._deliver(later)
+
+    def _carry_out(self, instructions: list[Instruction]) -> list[Finish | InvokeHost]:
+        """Everything that is not for sinks is done; what is for them is returned."""
+        later: list[Finish | InvokeHost] = []
+        todo = list(instructions)
+        for item in todo:  # grows
+            match item:
+                case Send():
+                    todo += self._send(item)
+                case SendDescriptors():
+                    todo += self._send_descriptors(item)
+                case Kill():
+                    self._kill(item.worker, item.reason)
+                case Emit():
+                    sink = self._sinks.get(item.call)
+                    if sink is not None:
+                        sink.emit(item.stream, item.data)
+                case _:
+                    later.append(item)
+        if len(self._resources) != len(self._router.plugins):
+            for plugin_id in [p for p in self._resources if p not in self._router.plugins]:
+                self._release(plugin_id)
+        return later
+
+    def _send(self, item: Send) -> list[Instruction]:
+        try:
+            self._transport.send(item.worker, wire.encode(item.messages))
+        except (Unreachable, ProtocolError) as exc:
+            self._kill(item.worker, str(exc))
+            unwritten = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run))]
+            return self._router.worker_lost(item.worker, str(exc), time.monotonic(), unwritten)
+        return []
+
+    def _send_descriptors(self, item: SendDescriptors) -> list[Instruction]:
+        worker = self._supervisor.workers.get(item.worker)
+        if item.role == "load":
+            image, directories = self._resources[item.id]
+            fds = [image.fd, *directories]
+        else:
+            sink = self._sinks.get(item.id)
+            fds = list(sink.descriptors) if sink is not None else []
+        try:
+            if worker is not None:
+                worker.process.send(wire.encode([wire.Descriptors(item.role, item.id, len(fds))]), fds)
+        except WorkerError as exc:
+            self._kill(item.worker, str(exc))
+        return []
+
+    def _kill(self, worker_id: bytes, reason: str) -> None:
+        worker = self._supervisor.workers.get(worker_id)
+        if worker is not None:
+            logger.warning("worker %d is killed: %s", worker.process.pid, reason)
+            worker.kill(reason)
+
+    def _release(self, plugin_id: int) -> None:
+        image, directories = self._resources.pop(plugin_id)
+        image.release()
+        for fd in directories:
+            os.close(fd)
+
+    def _pump(self, later: list[Finish | InvokeHost]) -> None:
+        """Reads and routes whatever has arrived, until nothing is left (the socket's descriptor tells of edges only)."""
+        while arrived := self._transport.receive():
+            now = time.monotonic()
+            for worker_id, frame in arrived:
+                try:
+                    if frame is None:
+                        raise ProtocolError("a message of several parts")
+                    messages = wire.decode(frame, Direction.TO_HOST)
+                    self._check_ready(worker_id, messages, now)
+                except ProtocolError as exc:
+                    later += self._carry_out(self._router.violation(worker_id, str(exc), now))
+                else:
+                    later += self._carry_out(self._router.received(worker_id, messages, now))
+
+    def _check_ready(self, worker_id: bytes, messages: list[wire.Message], now: float) -> None:
+        for message in messages:
+            if isinstance(message, wire.Ready):
+                if message.build_id != (self._build_id or message.build_id):
+                    raise ProtocolError("Ready.build_id: a worker of another build of the core")
+                self._build_id = message.build_id
+                self._supervisor.ready(worker_id, now)
+
+    def _deliver(self, later: list[Finish | InvokeHost]) -> None:
+        """Without the lock: sinks may run the application's code."""
+        for item in later:
+            if isinstance(item, Finish):
+                sink = self._sinks.pop(item.call, None)
+                if sink is not None:
+                    sink.finish(item)
+            else:
+                sink = self._sinks.get(item.call)
+                if sink is not None:
+                    sink.invoke(item)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass
+
+    def _wake_if_earlier(self) -> None:
+        when = self._router.next_time()
+        if when is not None and when < self._wait_until:
+            self._wait_until = when
+            self._wake()
+
+    # ---- the input thread ----
+
+    def _loop(self) -> None:
+        poll = select.poll()
+        poll.register(self._transport.fd, select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        watched: dict[int, WorkerProcess] = {}
+        ready: list[tuple[int, int]] = []
+        while True:
+            with self._lock:
+                if self._stopping:
+                    return
+                later = self._service(ready, poll, watched)
+            self._deliver(later)
+            wait = self._wait_until - time.monotonic()
+            ready = poll.poll(wait * 1000 + 1 if wait > 0 else 0)
+
+    def _service(self, ready: list[tuple[int, int]], poll: select.poll,
+                 watched: dict[int, WorkerProcess]) -> list[Finish | InvokeHost]:
+        """One round: what processes and sockets have to say, what time has to say, what to wait for."""
+        later: list[Finish | InvokeHost] = []
+        for fd, _ in ready:
+            if fd == self._wake_read:
+                os.read(fd, 4096)
+            elif fd in watched:
+                later += self._look_at(watched[fd], fd, poll, watched)
+        self._start_missing(poll, watched)
+        if self._supervisor.failure and not self._supervisor.workers and not self._router.failure:
+            later += self._carry_out(self._router.no_workers(self._supervisor.failure, time.monotonic()))
+        self._pump(later)
+        later += self._carry_out(self._router.tick(time.monotonic()))
+        times = (self._router.next_time(), self._supervisor.next_time())
+        self._wait_until = min((t for t in times if t is not None), default=time.monotonic() + 3600.0)
+        return later
+
+    def _start_missing(self, poll: select.poll, watched: dict[int, WorkerProcess]) -> None:
+        for worker in self._supervisor.tick(time.monotonic()):
+            self._router.worker_started(worker.routing_id, worker.process.pid)
+            for fd in (worker.process.fd, worker.process.stderr):
+                poll.register(fd, select.POLLIN)
+                watched[fd] = worker
+
+    def _look_at(self, worker: WorkerProcess, fd: int, poll: select.poll,
+                 watched: dict[int, WorkerProcess]) -> list[Finish | InvokeHost]:
+        """A process has said something or has ended."""
+        process = worker.process
+        if fd == process.stderr and not process.read_stderr():
+            poll.unregister(fd)  # end of file: the process is about to end
+            del watched[fd]
+        if fd != process.fd or not process.reap():
+            return []
+        for mine in (process.fd, process.stderr):
+            if watched.pop(mine, None) is not None:
+                poll.unregister(mine)
+        now = time.monotonic()
+        later: list[Finish | InvokeHost] = []
+        self._pump(later)  # what it said before it died
+        reason = self._supervisor.ended(worker, now)
+        logger.warning("worker %d was lost: %s", process.pid, reason)
+        later += self._carry_out(self._router.worker_lost(worker.routing_id, reason, now))
+        return later

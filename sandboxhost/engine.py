@@ -1,0 +1,248 @@
+"""The host's Engine: compiles modules in processes of their own and caches the images in sealed shared memory."""
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from . import shm, wire
+from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, WorkerLost
+from .limits import Limits
+from .options import CompileOptions
+from .process import Process
+from .values import ExternKind, ExternType, MemoryType
+from .wire import Direction
+
+__all__ = ["CompiledModule", "Engine", "Export", "Import", "ModuleDescription"]
+
+_MODULE_LIMITS = (
+    "module_bytes", "types", "functions", "imports", "exports", "globals", "tables", "segments", "params", "locals", "body_bytes",
+    "nesting",
+)
+_MAX_ANSWER = 64 * 2**20
+_IMAGE_FACTOR = 64
+"""An image may be this many times the module's size, plus a page of slack; the lowering needs less than 8."""
+
+
+class Import(NamedTuple):
+    """One import of a module."""
+
+    module: str
+    name: str
+    kind: ExternKind
+    type: ExternType
+
+
+class Export(NamedTuple):
+    """One export of a module."""
+
+    name: str
+    kind: ExternKind
+    type: ExternType
+
+
+@dataclass(frozen=True)
+class ModuleDescription:
+    """What the compile process says about a module."""
+
+    figures: wire.ModuleFigures
+    imports: tuple[Import, ...] = ()
+    exports: dict[str, Export] = field(default_factory=dict)
+    memories: tuple[MemoryType, ...] = ()
+    customs: tuple[wire.ModuleCustom, ...] = ()
+    image_bytes: int = 0
+    build_id: bytes = b""
+
+
+class CompiledModule:
+    """An image in sealed shared memory. Counted: the descriptor is closed with the last holder."""
+
+    def __init__(self, sha256: bytes, fd: int, description: ModuleDescription) -> None:
+        self.sha256, self.fd, self.description = sha256, fd, description
+        self._holders = 1
+        self._lock = threading.Lock()
+
+    def retain(self) -> CompiledModule:
+        """One holder more."""
+        with self._lock:
+            self._holders += 1
+        return self
+
+    def release(self) -> None:
+        """One holder less."""
+        with self._lock:
+            self._holders -= 1
+            last = self._holders == 0
+        if last:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Engine:
+    """Compile cache. Safe for use by several threads; N callers that compile the same bytes compile once."""
+
+    def __init__(self, features: Iterable[str] | None = None, explicit_bounds: bool = False) -> None:
+        """features: names of the features that modules may use, None for all that are supported; explicit_bounds: compare every
+        memory access instead of relying on guard pages."""
+        self.features = None if features is None else tuple(sorted(features))
+        self.explicit_bounds = explicit_bounds
+        self._lock = threading.Lock()
+        self._cache: dict[tuple[Any, ...], Future[CompiledModule]] = {}
+        self._closed = False
+
+    def compile_module(self, data: bytes, limits: Limits) -> CompiledModule:
+        """The compiled module, one holder more: the caller releases it.
+
+        Raises DecodeError, ValidationError (with .offset), LimitExceeded, WorkerError. A failure caches nothing.
+        """
+        if len(data) > limits.module_bytes:
+            text = f"the module has {len(data)} bytes, {limits.module_bytes} are allowed"
+            raise LimitExceeded(text, limit="module_bytes", allowed=limits.module_bytes)
+        digest = hashlib.sha256(data).digest()
+        bounds = (getattr(limits, name) for name in _MODULE_LIMITS)
+        key = (digest, self.features, limits.fuel is not None, self.explicit_bounds, *bounds)
+        with self._lock:
+            flight = self._cache.get(key)
+            if leader := flight is None:
+                flight = self._cache[key] = Future()
+        assert flight is not None
+        if not leader:
+            return flight.result().retain()
+        try:
+            module = self._compile(data, digest, limits)
+        except BaseException as exc:
+            with self._lock:
+                self._cache.pop(key, None)
+            flight.set_exception(exc)
+            raise
+        module.retain()
+        flight.set_result(module)
+        return module
+
+    def compiled_module_count(self) -> int:
+        """Modules in the cache."""
+        with self._lock:
+            return sum(flight.done() for flight in self._cache.values())
+
+    def delete_compiled_module(self, data: bytes) -> None:
+        """Drops every entry of these bytes; none is no error. Loaded plugins and calls in progress keep their image."""
+        digest = hashlib.sha256(data).digest()
+        with self._lock:
+            keys = [key for key, flight in self._cache.items() if key[0] == digest and flight.done()]
+            dropped = [self._cache.pop(key) for key in keys]
+        for flight in dropped:
+            flight.result().release()
+
+    def close(self) -> None:
+        """Drops every entry."""
+        with self._lock:
+            flights = [flight for flight in self._cache.values() if flight.done()]
+            self._cache.clear()
+        for flight in flights:
+            flight.result().release()
+
+    def describe(self, data: bytes, limits: Limits, listing: Callable[[bytes], None] | None = None) -> ModuleDescription:
+        """Compiles without caching; with `listing`, hands it the disassembly piece by piece. Raises as `compile_module`."""
+        with _descriptor(shm.create("listing")) as text:
+            module = self._compile(data, b"", limits, text if listing else None)
+            description = module.description
+            module.release()
+            offset = 0
+            while listing and (piece := os.pread(text, 1 << 20, offset)):
+                listing(piece)
+                offset += len(piece)
+        return description
+
+    def _compile(self, data: bytes, digest: bytes, limits: Limits, listing: int | None = None) -> CompiledModule:
+        metered = limits.fuel is not None
+        options = CompileOptions(self.features, metered, self.explicit_bounds, len(data), limits.to_wire(), listing is not None)
+        image = shm.create("image")
+        try:
+            with _descriptor(shm.sealed_copy(data, "module")) as source:
+                fds = [source, image] if listing is None else [source, image, listing]
+                answer = _run_compiler(options, fds, limits.compile_seconds)
+            description = _describe(answer)
+            _check_image(image, description.image_bytes, len(data))
+            shm.seal(image)  # after the process is reaped: nobody maps it for writing any more
+        except BaseException:
+            os.close(image)
+            raise
+        return CompiledModule(digest, image, description)
+
+
+@contextmanager
+def _descriptor(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check_image(fd: int, said: int, module_bytes: int) -> None:
+    size = os.fstat(fd).st_size
+    if size != said:
+        raise ProtocolError(f"Compiled.image_bytes: {said}, but the image has {size}")
+    if size > _IMAGE_FACTOR * module_bytes + (1 << 20):
+        raise PayloadTooLarge(f"the image has {size} bytes for a module of {module_bytes}", limit="module_bytes", allowed=module_bytes)
+
+
+def _run_compiler(options: CompileOptions, fds: list[int], seconds: float) -> list[Any]:
+    """Starts a compile process, gives it the descriptors and collects its answer; the process is gone when this returns."""
+    end = time.monotonic() + seconds
+    process = Process("compile")
+    messages: list[Any] = []
+    received = 0
+    try:
+        process.send(wire.encode([wire.Compile(options.encode())]), fds)
+        while not messages or not isinstance(messages[-1], (wire.Compiled, wire.Failed)):
+            data = process.receive(wire.MAX_DATAGRAM, end - time.monotonic())
+            received += len(data)
+            if not data:
+                process.reap(1.0)
+                words = ": ".join(filter(None, (process.reason, process.last_words())))
+                raise WorkerLost(f"the compile process was lost: {words}", reason=process.reason)
+            if received > _MAX_ANSWER:
+                raise ProtocolError(f"the compile process answered with more than {_MAX_ANSWER} bytes")
+            messages += wire.decode(data, Direction.FROM_COMPILER)
+    except TimeoutError:
+        raise LimitExceeded(f"compiling took longer than {seconds:g} s", limit="compile_seconds", allowed=seconds) from None
+    finally:
+        process.close()
+    return messages
+
+
+def _describe(messages: list[Any]) -> ModuleDescription:
+    """The description in an answer. Raises the error that a FAILED stands for, or ProtocolError."""
+    last = messages[-1]
+    if isinstance(last, wire.Failed):
+        raise wire.failure(last)
+    if not isinstance(messages[0], wire.ModuleFigures):
+        raise ProtocolError(f"the compile process began its answer with {type(messages[0]).__name__}")
+    imports: list[Import] = []
+    exports: dict[str, Export] = {}
+    memories: list[MemoryType] = []
+    customs: list[wire.ModuleCustom] = []
+    for message in messages[1:-1]:
+        if isinstance(message, wire.ModuleImport):
+            imports.append(Import(message.module, message.name, ExternKind(message.kind), wire.extern_type(message)))
+        elif isinstance(message, wire.ModuleExport):
+            if message.name in exports:
+                raise ProtocolError(f"ModuleExport.name: {message.name!r} comes twice")
+            exports[message.name] = Export(message.name, ExternKind(message.kind), wire.extern_type(message))
+        elif isinstance(message, wire.ModuleMemory):
+            memories.append(MemoryType(message.minimum, None if message.maximum < 0 else int(message.maximum)))
+        elif isinstance(message, wire.ModuleCustom):
+            customs.append(message)
+        else:
+            raise ProtocolError(f"the compile process sent {type(message).__name__} in the middle of its answer")
+    if len(last.build_id) != 32:
+        raise ProtocolError(f"Compiled.build_id: {len(last.build_id)} bytes")
+    return ModuleDescription(messages[0], tuple(imports), exports, tuple(memories), tuple(customs), last.image_bytes, last.build_id)
+
+

@@ -1,0 +1,248 @@
+"""Host: what an application opens to run plugins. Synchronous face; `workers=0` runs everything in this process."""
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TypeVar
+
+from .calls import Binding, Events, Waiter
+from .engine import CompiledModule, Engine, ModuleDescription
+from .errors import HostClosed, LimitExceeded, LinkError, printable
+from .grants import Grants
+from .host_functions import HostFunction, Threads
+from .limits import Limits, ProcessLimits
+from .manifest import Manifest, find_manifest
+from .options import LoadOptions
+from .plugin import Completed, Outcome, Plugin
+from .router import CallSpec
+from .router_state import Plugin as PluginRecord
+from .statistics import HostStatistics
+from .values import ExternKind, FunctionType
+
+__all__ = ["Host"]
+
+WASI_MODULES = frozenset({"wasi_snapshot_preview1", "wasi_unstable"})
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Backend(Protocol):
+    """Where calls run: workers (core.Core), or this process (inprocess.InProcess)."""
+
+    def compile_module(self, data: bytes, limits: Limits) -> CompiledModule: ...
+    def delete_compiled_module(self, data: bytes) -> None: ...
+    def compiled_module_count(self) -> int: ...
+    def add_plugin(self, plugin: PluginRecord, image: CompiledModule, directories: list[int]) -> None: ...
+    def remove_plugin(self, plugin_id: int) -> None: ...
+    def submit(self, specs: list[CallSpec], sinks: Sequence[Events], background: bool = False) -> list[int]: ...
+    def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None: ...
+    def cancel(self, call_id: int) -> None: ...
+    def statistics(self) -> HostStatistics: ...
+    def close(self) -> None: ...
+
+
+class Host:
+    """Runs plugins in worker processes. A context manager; `close` (or the interpreter's exit) ends every process.
+
+    workers: processes, None for one a processor, 0 to run plugins in this process (no isolation by the operating system);
+    threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; features: names of the WebAssembly
+    features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead of relying on
+    guard pages. May be used by several threads.
+    """
+
+    def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
+                 features: Iterable[str] | None = None, explicit_bounds: bool = False) -> None:
+        workers = (os.cpu_count() or 1) if workers is None else workers
+        if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
+            raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
+        self._backend: Backend
+        if workers:
+            from .core import Core
+
+            self._backend = Core(workers, threads, process_limits or ProcessLimits(), Engine(features, explicit_bounds))
+        else:
+            from .inprocess import InProcess
+
+            self._backend = InProcess(features, explicit_bounds)
+        self._functions: dict[tuple[str, str], HostFunction] = {}
+        self._threads = Threads()
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._close = weakref.finalize(self, _close, self._backend, self._threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends everything: pending calls with HostClosed, processes, descriptors, files. May be called again."""
+        self._closed = True
+        self._close()
+
+    # ---- the application's functions ----
+
+    def function(self, module: str, name: str | None = None) -> Callable[[Function], Function]:
+        """Decorator: plugins may import this function as `module`.`name` (default: its own name).
+
+        Parameters and result need annotations: i32, i64, f32, f64, externref, int, float, bool; a tuple of them, or None, as result.
+        It runs in the application, in the calling thread or in one of the host's. Raises TypeError.
+        """
+        def register(function: Function) -> Function:
+            title = name or function.__name__
+            if module in WASI_MODULES:
+                raise TypeError(f"{module}.{title}: the module name belongs to WASI")
+            self._functions[module, title] = HostFunction.of(module, title, function)
+            return function
+        return register
+
+    # ---- plugins ----
+
+    def load(self, source: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, grants: Grants | None = None,
+             name: str = "", instance: Literal["fresh", "persistent"] | None = None, idempotent: bool = False,
+             manifest: Manifest | None = None) -> Plugin:
+        """Loads a plugin: bytes, or the path of a module, a manifest, or a folder with a manifest.
+
+        limits, grants: what it may use and reach; a manifest (given, or found beside the module) only ever lowers them.
+        instance: "fresh": each call runs in a new instance; "persistent": all calls run in one, in order, lost with its worker.
+        idempotent: calls may be repeated when their worker is lost.
+        Raises DecodeError, ValidationError (with .offset), LinkError, LimitExceeded, ManifestError, WorkerError, OSError, HostClosed.
+        """
+        if self._closed:
+            raise HostClosed("the host is closed")
+        limits, grants = limits or Limits(), grants or Grants()
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = bytes(source)
+        else:
+            path, found = find_manifest(source)
+            manifest = manifest or found
+            data = _read(path, limits.module_bytes)
+            name = name or (manifest.name if manifest else path.stem)
+        if manifest is not None:
+            limits, grants = manifest.lower(limits), manifest.narrow(grants)
+        name = printable(name or (manifest.name if manifest else "plugin"), 200)
+        persistent = (instance or (manifest.instance if manifest else "fresh")) == "persistent"
+        compiled = self._backend.compile_module(data, limits)
+        directories: list[int] = []
+        try:
+            functions = self._link(compiled.description, grants)
+            directories = _open_directories(grants)
+            options = _load_options(name, limits, grants, persistent, list(functions), compiled)
+            record = PluginRecord(next(self._numbers), name, options.encode(), limits, persistent)
+            self._backend.add_plugin(record, compiled, directories)
+        except BaseException:
+            for fd in directories:
+                os.close(fd)
+            compiled.release()
+            raise
+        binding = Binding(name, self._backend, tuple(functions.values()), self._threads)
+        plugin = Plugin(record.id, name, limits, grants, compiled.description, self._backend, binding, idempotent)
+        try:
+            waiter = Waiter(binding, "")
+            (call_id,) = self._backend.submit([CallSpec(record.id, "load")], [waiter])
+            waiter.wait(call_id)
+        except BaseException:
+            plugin.unload()
+            raise
+        return plugin
+
+    def _link(self, description: ModuleDescription, grants: Grants) -> dict[tuple[str, str], tuple[HostFunction, FunctionType]]:
+        """The application's functions that the module imports. Raises LinkError for what is not granted or has another type."""
+        found: dict[tuple[str, str], tuple[HostFunction, FunctionType]] = {}
+        for wanted in description.imports:
+            if wanted.module in WASI_MODULES and wanted.kind is ExternKind.FUNC:
+                continue  # its names and types are the worker's to check
+            key = wanted.module, wanted.name
+            shown = f"\"{printable(wanted.module, 100)}\".\"{printable(wanted.name, 100)}\""
+            function = self._functions.get(key)
+            if not isinstance(wanted.type, FunctionType):
+                raise LinkError(f"unknown import: {shown}: a {wanted.kind} cannot be granted")
+            if function is None:
+                raise LinkError(f"unknown import: {shown}: the application has no function of that name")
+            if grants.functions is not None and key not in grants.functions:
+                raise LinkError(f"unknown import: {shown}: the function is not granted to this plugin")
+            function.check(wanted.type)
+            if found.setdefault(key, (function, wanted.type))[1] != wanted.type:
+                raise LinkError(f"incompatible import type: {shown} is imported with two types")
+        return found
+
+    def unload(self, plugin: Plugin) -> None:
+        """Waiting calls are cancelled, calls in progress end, then workers drop the plugin."""
+        plugin.unload()
+
+    def call(self, plugin: Plugin, function: str, *arguments: Any) -> Any:
+        """`plugin.call`"""
+        return plugin.call(function, *arguments)
+
+    def invoke(self, plugin: Plugin, function: str, *arguments: Any) -> Outcome:
+        """`plugin.invoke`"""
+        return plugin.invoke(function, *arguments)
+
+    def submit(self, plugin: Plugin, function: str, *arguments: Any) -> Any:
+        """`plugin.submit`"""
+        return plugin.submit(function, *arguments)
+
+    def map(self, plugin: Plugin, function: str, rows: Iterable[Any]) -> list[Any]:
+        """`plugin.map`"""
+        return plugin.map(function, rows)
+
+    def run(self, plugin: Plugin, arguments: Sequence[str] = (), stdin: bytes = b"") -> Completed:
+        """`plugin.run`"""
+        return plugin.run(arguments, stdin)
+
+    # ---- figures ----
+
+    def compiled_module_count(self) -> int:
+        """Modules in the compile cache."""
+        return self._backend.compiled_module_count()
+
+    def delete_compiled_module(self, data: bytes) -> None:
+        """Drops a module from the compile cache; loaded plugins keep their image. Missing is no error."""
+        self._backend.delete_compiled_module(data)
+
+    def statistics(self) -> HostStatistics:
+        """A snapshot of the counters, one entry a worker included."""
+        return self._backend.statistics()
+
+
+def _close(backend: Backend, threads: Threads) -> None:
+    threads.close()
+    backend.close()
+
+
+def _read(path: Path, allowed: int) -> bytes:
+    """The file's bytes; a larger file than allowed is not read. Raises OSError, LimitExceeded."""
+    with open(path, "rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and (size := os.fstat(file.fileno()).st_size) > allowed:
+            raise LimitExceeded(f"{path}: {size} bytes, {allowed} are allowed", limit="module_bytes", allowed=allowed)
+        return file.read(allowed + 1)
+
+
+def _open_directories(grants: Grants) -> list[int]:
+    """One descriptor a directory, in order. Raises OSError that names the directory."""
+    opened: list[int] = []
+    try:
+        for directory in grants.directory_list():
+            opened.append(os.open(directory.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return opened
+
+
+def _load_options(name: str, limits: Limits, grants: Grants, persistent: bool, functions: list[tuple[str, str]],
+                  compiled: CompiledModule) -> LoadOptions:
+    return LoadOptions(
+        instance="persistent" if persistent else "fresh", functions=tuple(functions),
+        directories=tuple((d.guest, d.writable) for d in grants.directory_list()),
+        environment=tuple(f"{k}={v}" for k, v in grants.environment.items()), arguments=(name, *grants.arguments),
+        clock_ns=grants.clock_ns, random_seed=grants.random_seed, limits=limits.to_wire(),
+        image_bytes=compiled.description.image_bytes)
