@@ -24,13 +24,14 @@ from .watchdog import watchdog
 if TYPE_CHECKING:
     from .context import CallContext
     from .module_instance import FunctionInstance
+    from .store import Store
 
 
 class CallEngine:
     """Value stack and frames of one thread's calls, allocated once. Made for one function (`call`), or for any (`invoke`).
 
-    Any error leaves it reusable. Not for concurrent use: a second thread gets RuntimeError. A call made by a host function
-    while the guest waits for it nests on the same engine and counts against the same depth.
+    Any error leaves it reusable. Not for concurrent use: a second thread gets RuntimeError. A call made by a host function while
+    the guest waits for it nests on the same engine and counts against the same depth.
     """
 
     def __init__(
@@ -41,9 +42,9 @@ class CallEngine:
         self.call_depth = call_depth
         self.context: CallContext | None = None
         self.nested_error: BaseException | None = None
+        self.host_thread = 0
+        """The thread that runs a host function for this engine's guest, and may nest calls; 0: none."""
         self._lock = threading.Lock()
-        self._thread = 0
-        self._depth = 0  # calls in progress, nested ones included
 
     def call(self, *params: Any, context: CallContext | None = None) -> tuple[Any, ...]:
         """Calls the engine's function. See `invoke`."""
@@ -55,94 +56,104 @@ class CallEngine:
         """Calls `function` with Python values and returns its results.
 
         Raises SignatureMismatch ("expected N params, but passed M"), Trap, GuestExit, HostFunctionError, Cancelled,
-        FuelExhausted, DeadlineExceeded, StackLimit, MemoryLimit.
+        FuelExhausted, DeadlineExceeded, StackLimit, MemoryLimit; RuntimeError: the store is closed, or engine or store are in
+        use by another thread.
         """
-        plan = function.plan
+        plan, store = function.plan, function.store
         if len(params) != plan.param_count:
             raise SignatureMismatch(f"expected {plan.param_count} params, but passed {len(params)}", function=function.name)
-        self._enter(plan.slots)
+        nested = self._enter(store)
         try:
-            buffer = self.native.buffer
+            engine = self.native
+            if plan.slots > engine.slots:
+                engine.reserve(plan.slots)
             if plan.has_references:
-                data = references.pack(function.store, plan.type.params, params, function.name)
-                buffer[: len(data)] = data
+                self._write(references.pack(store, plan.type.params, params, function.name))
             else:
                 try:
-                    plan.pack_into(buffer, 0, *params)
+                    plan.pack_into(engine.buffer, 0, *params)
                 except Exception:  # an unsigned integer, or wrong types: the slow way finds out
-                    data = references.pack(function.store, plan.type.params, params, function.name)
-                    buffer[: len(data)] = data
-            self._run(function, context)
+                    self._write(references.pack(store, plan.type.params, params, function.name))
+            self._run(function, context, nested)
             if plan.has_references:
-                return references.unpack(function.store, plan.type.results, buffer[: 8 * len(plan.type.results)])
-            return plan.unpack_from(buffer, 0)
+                return references.unpack(store, plan.type.results, engine.buffer[: 8 * len(plan.type.results)])
+            return plan.unpack_from(engine.buffer, 0)
         finally:
-            self._leave()
+            store.calls -= 1
+            if not nested:
+                self._lock.release()
 
     def invoke_packed(self, function: FunctionInstance, payload: bytes, context: CallContext | None = None) -> bytes:
-        """The same with packed values (8 bytes each, sandboxhost.values). The caller sees to it that references are null or
-        externref.
+        """The same with packed values (8 bytes each, as CallPlan.clean returns them).
 
         Raises SignatureMismatch for a payload of the wrong length; otherwise as `invoke`.
         """
-        plan = function.plan
+        plan, store = function.plan, function.store
         if len(payload) != 8 * plan.param_count:
             raise SignatureMismatch(
                 f"expected {plan.param_count} params, but passed {len(payload) / 8:g}", function=function.name
             )
-        self._enter(plan.slots)
+        nested = self._enter(store)
         try:
-            self.native.buffer[: len(payload)] = payload
-            self._run(function, context)
+            if plan.slots > self.native.slots:
+                self.native.reserve(plan.slots)
+            self._write(payload)
+            self._run(function, context, nested)
             return bytes(self.native.buffer[: 8 * len(plan.type.results)])
         finally:
-            self._leave()
+            store.calls -= 1
+            if not nested:
+                self._lock.release()
 
     def interrupt(self) -> None:
         """Any thread: the running guest stops at its next instruction boundary; it goes on unless its context has expired."""
         self.native.interrupt()
 
-    def _enter(self, slots: int) -> None:
-        if self._lock.acquire(blocking=False):
-            self._thread = threading.get_ident()
-        elif self._thread != threading.get_ident():
+    def _enter(self, store: Store) -> bool:
+        """Takes the engine for one call and counts it in the store; True when the call nests."""
+        nested = not self._lock.acquire(False)
+        if nested and self.host_thread != threading.get_ident():
             raise RuntimeError("this call engine is in use by another thread")
-        self._depth += 1
-        if slots > self.native.slots:
-            self.native.reserve(slots)
+        if store.closed:
+            if not nested:
+                self._lock.release()
+            store.check_open()
+        store.calls += 1
+        return nested
 
-    def _leave(self) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._thread = 0
-            self._lock.release()
+    def _write(self, payload: bytes) -> None:
+        self.native.buffer[: len(payload)] = payload
 
-    def _run(self, function: FunctionInstance, context: CallContext | None) -> None:
+    def _run(self, function: FunctionInstance, context: CallContext | None, nested: bool) -> None:
         """Runs the function on the values in the buffer until it ends, under the context (or the one of the call it nests in)."""
-        outer = self.context
-        context = context or outer
-        store = function.store
-        if self._depth == 1:
-            self.nested_error = None
-            if function.metered and context is None:
+        if nested:
+            self._run_nested(function, context)
+        elif context is None:
+            if function.metered:
                 self.native.fuel = native.UNLIMITED_FUEL
-        store.enter(self)
+            status = self.native.call(function.pointer)
+            if status != native.OK:
+                self._finish(status, function)
+        else:
+            self._run_watched(function, context)
+
+    def _run_nested(self, function: FunctionInstance, context: CallContext | None) -> None:
+        """The same on top of a suspended call, whose state is kept and whose context stays in force."""
+        outer, thread = self.context, self.host_thread
+        self.host_thread = 0
         try:
-            if context is None:
-                self._finish(self.native.call(function.pointer), function)
-            elif context is outer:
-                context.check()
+            if outer is not None:
+                outer.check()
+            if context is None or context is outer:
                 self._finish(self.native.call(function.pointer), function)
             else:
                 context.outer = outer
                 self._run_watched(function, context)
         except BaseException as exc:
-            if self._depth > 1:
-                self.nested_error = exc
+            self.nested_error = exc
             raise
         finally:
-            self.context = outer
-            store.leave(self)
+            self.context, self.host_thread = outer, thread
 
     def _run_watched(self, function: FunctionInstance, context: CallContext) -> None:
         """The same with the watchdog and the cancellation told of it."""
@@ -167,12 +178,13 @@ class CallEngine:
             if function.metered:
                 context.fuel_used += min(granted - self.native.fuel, granted)
                 self.native.fuel = outer_fuel
+            self.context = None
 
     def _finish(self, status: int, function: FunctionInstance) -> None:
         """Serves suspensions until the call ends; raises what it ended with."""
         while status != native.OK:
             if status == native.HOST_CALL:
-                host_calls.serve(self, function.store)
+                self._serve(function.store)
             elif status == native.INTERRUPTED:
                 self.check_context()
             elif status == native.OUT_OF_FUEL:
@@ -182,6 +194,16 @@ class CallEngine:
             else:
                 self._raise(status, function)
             status = self.native.resume()
+
+    def _serve(self, store: Store) -> None:
+        """Answers a call of a host function, which may nest calls on this engine meanwhile."""
+        self.host_thread = threading.get_ident()
+        store.running.append(self)
+        try:
+            host_calls.serve(self, store)
+        finally:
+            store.running.pop()
+            self.host_thread = 0
 
     def check_context(self) -> None:
         """While suspended: abandons the activation and raises when the context has expired."""

@@ -456,7 +456,7 @@ class PendingCall(NamedTuple):
 class NativeCallEngine:
     """Owns one sbx_call_engine, its error record and its value buffer (`buffer`: parameters in, results out, 8 bytes a slot)."""
 
-    __slots__ = ("__weakref__", "_error", "_slots", "_values", "buffer", "pointer")
+    __slots__ = ("__weakref__", "_error", "_values", "buffer", "pointer", "slots")
 
     def __init__(self, stack_slots: int = 0, call_depth: int = 0, nesting: int = 0) -> None:
         options = ffi.new("sbx_call_engine_options *", (stack_slots, call_depth, nesting))
@@ -466,22 +466,17 @@ class NativeCallEngine:
 
     def reserve(self, slots: int) -> None:
         """Makes the value buffer hold at least `slots` values. Not while a call runs."""
-        self._slots = slots
+        self.slots = slots
         self._values = ffi.new("uint64_t[]", slots)
         self.buffer = ffi.buffer(self._values)
 
-    @property
-    def slots(self) -> int:
-        """Size of the value buffer, in values."""
-        return self._slots
-
     def call(self, function: Pointer) -> int:
         """Calls with the values in `buffer`; the status says what came of it. Runs without the interpreter lock."""
-        return lib.sbx_call_engine_call(self.pointer, function, self._values, self._slots, self._error)  # type: ignore[no-any-return]
+        return lib.sbx_call_engine_call(self.pointer, function, self._values, self.slots, self._error)  # type: ignore[no-any-return]
 
     def resume(self) -> int:
         """Continues the innermost suspended activation."""
-        return lib.sbx_call_engine_resume(self.pointer, self._values, self._slots, self._error)  # type: ignore[no-any-return]
+        return lib.sbx_call_engine_resume(self.pointer, self._values, self.slots, self._error)  # type: ignore[no-any-return]
 
     def abandon(self) -> None:
         """Unwinds the innermost suspended activation."""

@@ -49,18 +49,21 @@ class Store:
         self._instances: weakref.WeakValueDictionary[int, ModuleInstance] = weakref.WeakValueDictionary()
         self._records: dict[int, InstanceRecord] = {}
         self._call_engine: CallEngine | None = None
-        self._running: list[CallEngine] = []
-        self._closed = False
+        self.running: list[CallEngine] = []
+        """The engines whose guests wait for a host function of this store now."""
+        self.calls = 0
+        """Calls in progress."""
+        self.closed = False
 
     def close(self) -> None:
         """Releases memories, tables and instances; using any of them afterwards raises RuntimeError. Raises RuntimeError while
         a call runs.
         """
-        if self._closed:
+        if self.closed:
             return
-        if self._running:
+        if self.calls:
             raise RuntimeError("the store is in use by a call")
-        self._closed = True
+        self.closed = True
         self._records.clear()
         self.host_functions.clear()
         native.free_store(self.pointer)
@@ -73,15 +76,15 @@ class Store:
 
     def check_open(self) -> None:
         """Raises RuntimeError when the store is closed."""
-        if self._closed:
+        if self.closed:
             raise RuntimeError("the store is closed")
 
     # ---- calls
 
     def call_engine(self) -> CallEngine:
         """The engine that a call made now runs on: the one whose guest waits for a host function, else the store's own."""
-        if self._running:
-            return self._running[-1]
+        if self.running:
+            return self.running[-1]
         if self._call_engine is None:
             self._call_engine = CallEngine(call_depth=self.limits.call_depth)
         return self._call_engine
@@ -89,16 +92,6 @@ class Store:
     def use_call_engine(self, engine: CallEngine) -> None:
         """Makes `engine` the store's own: a thread's engine serves every store that the thread makes."""
         self._call_engine = engine
-
-    def enter(self, engine: CallEngine) -> None:
-        """A call begins."""
-        self.check_open()
-        self._running.append(engine)
-
-    def leave(self, engine: CallEngine) -> None:
-        """The innermost call has ended."""
-        if self._running:
-            self._running.pop()
 
     def take_memory_refusal(self) -> bool:
         """True once after a memory.grow was refused by the limits rather than by the memory's type."""
