@@ -69,12 +69,10 @@ def variants() -> dict[str, Variant]:
     return {variant.name: variant for variant in known}
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Runs a command in the tree; ends the program with its words if it fails."""
+def run(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Runs a command in the tree; True if it ended well."""
     print(f"$ {' '.join(command)}", flush=True)
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"tests.variants: {' '.join(command)} ended with {done.returncode}")
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode == 0
 
 
 def install(variant: Variant) -> Path:
@@ -89,18 +87,26 @@ def install(variant: Variant) -> Path:
     # A changed header makes no source newer: without the old extension there is nothing to be up to date.
     for old in (packages / "sandboxworker").glob("_native*.so"):
         old.unlink()
-    run([sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(packages)], variant.build)
+    build = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(packages)]
+    if not run(build, variant.build):
+        raise SystemExit(f"tests.variants: the build {variant.name} failed")
+    # What is tested must be what was built here, not the tree's own extension.
+    where = f"import sandboxworker._native as n; raise SystemExit(not n.__file__.startswith({str(packages)!r}))"
+    if not run([str(python), "-P", "-c", where], variant.run):
+        raise SystemExit(f"tests.variants: the build {variant.name} is not what its Python imports")
     return python
 
 
-def check(variant: Variant) -> None:
-    """Builds the variant and runs everything on it."""
+def check(variant: Variant) -> bool:
+    """Builds the variant and runs everything on it; True if all passed."""
     began = time.monotonic()
     print(f"=== {variant.name}", flush=True)
     python = install(variant)
-    run([str(python), "-m", "pytest", "-q", "-o", "pythonpath=.", "-p", "no:cacheprovider", *variant.tests], variant.run)
-    run([str(python), "-m", "tests.official"], variant.run)
-    print(f"=== {variant.name}: passed in {time.monotonic() - began:.0f} s", flush=True)
+    tests = run([str(python), "-m", "pytest", "-q", "-o", "pythonpath=.", "-p", "no:cacheprovider", *variant.tests], variant.run)
+    suite = run([str(python), "-m", "tests.official"], variant.run)
+    words = "passed" if tests and suite else "FAILED"
+    print(f"=== {variant.name}: {words} in {time.monotonic() - began:.0f} s", flush=True)
+    return tests and suite
 
 
 def main(names: Sequence[str]) -> int:
@@ -110,9 +116,10 @@ def main(names: Sequence[str]) -> int:
         if name not in known:
             print(f"tests.variants: unknown variant {name!r}; known here are {', '.join(known)}", file=sys.stderr)
             return 2
-    for name in names or known:
-        check(known[name])
-    return 0
+    failed = [name for name in names or known if not check(known[name])]
+    if failed:
+        print(f"tests.variants: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
