@@ -1,4 +1,4 @@
-"""Run untrusted WebAssembly plugins in worker processes. Names are loaded when first used, so that importing this costs nothing."""
+"""Runs untrusted WebAssembly plugins in worker processes. Names are loaded when first used: importing this costs nothing."""
 from __future__ import annotations
 
 import importlib
@@ -36,31 +36,56 @@ if TYPE_CHECKING:
         WorkerStartError,
     )
     from .grants import Grants
+    from .host import Host
     from .limits import Limits, ProcessLimits
+    from .manifest import Manifest
+    from .plugin import Completed, Outcome, Plugin
     from .statistics import HostStatistics, Usage, WorkerStatistics
     from .values import FunctionType, GlobalType, MemoryType, TableType, ValueType, externref, f32, f64, funcref, i32, i64
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "CallError", "Cancelled", "Completed", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame",
+    "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostFunctionError",
+    "HostStatistics", "InstantiationError", "LimitExceeded", "Limits", "LinkError", "Manifest", "ManifestError", "MemoryLimit",
+    "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge", "Plugin", "ProcessLimits", "ProtocolError",
+    "SandboxError", "SignatureMismatch", "StackLimit", "TableType", "Trap", "UnknownFunction", "Usage", "ValidationError",
+    "ValueType", "WorkerError", "WorkerLost", "WorkerStartError", "WorkerStatistics", "__version__", "externref", "f32", "f64",
+    "funcref", "i32", "i64",
+]
+
 _HOME = {
     "errors": (
-        "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted", "GuestExit",
-        "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "ManifestError", "MemoryLimit",
-        "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "SandboxError", "SignatureMismatch", "StackLimit", "Trap",
-        "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost", "WorkerStartError",
+        "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted",
+        "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "ManifestError",
+        "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "SandboxError", "SignatureMismatch",
+        "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost", "WorkerStartError",
     ),
-    "grants": ("Grants",),
-    "limits": ("Limits", "ProcessLimits"),
-    "statistics": ("HostStatistics", "Usage", "WorkerStatistics"),
+    "grants": (
+        "Grants",
+    ),
+    "host": (
+        "Host",
+    ),
+    "limits": (
+        "Limits", "ProcessLimits",
+    ),
+    "manifest": (
+        "Manifest",
+    ),
+    "plugin": (
+        "Completed", "Outcome", "Plugin",
+    ),
+    "statistics": (
+        "HostStatistics", "Usage", "WorkerStatistics",
+    ),
     "values": (
-        "FunctionType", "GlobalType", "MemoryType", "TableType", "ValueType", "externref", "f32", "f64", "funcref", "i32", "i64",
+        "FunctionType", "GlobalType", "MemoryType", "TableType", "ValueType", "externref", "f32", "f64", "funcref", "i32",
+        "i64",
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
-__all__ = [
-    "__version__", *_MODULE_OF,
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -113,7 +113,7 @@ class Core:
                 self._engine.compiled_module_count(), workers)
 
     def close(self) -> None:
-        """Pending calls end with HostClosed; every process, descriptor and file is gone when this returns. May be called again."""
+        """Pending calls end with HostClosed; no process, descriptor or file is left after it. May be called again."""
         if os.getpid() != self._owner:  # a fork of the application: the workers are not ours
             return
         with self._lock:

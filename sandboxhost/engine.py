@@ -189,7 +189,8 @@ def _check_image(fd: int, said: int, module_bytes: int) -> None:
     if size != said:
         raise ProtocolError(f"Compiled.image_bytes: {said}, but the image has {size}")
     if size > _IMAGE_FACTOR * module_bytes + (1 << 20):
-        raise PayloadTooLarge(f"the image has {size} bytes for a module of {module_bytes}", limit="module_bytes", allowed=module_bytes)
+        text = f"the image has {size} bytes for a module of {module_bytes}"
+        raise PayloadTooLarge(text, limit="module_bytes", allowed=module_bytes)
 
 
 def _run_compiler(options: CompileOptions, fds: list[int], seconds: float) -> list[Any]:
@@ -243,6 +244,7 @@ def _describe(messages: list[Any]) -> ModuleDescription:
             raise ProtocolError(f"the compile process sent {type(message).__name__} in the middle of its answer")
     if len(last.build_id) != 32:
         raise ProtocolError(f"Compiled.build_id: {len(last.build_id)} bytes")
-    return ModuleDescription(messages[0], tuple(imports), exports, tuple(memories), tuple(customs), last.image_bytes, last.build_id)
+    return ModuleDescription(
+        messages[0], tuple(imports), exports, tuple(memories), tuple(customs), last.image_bytes, last.build_id)
 
 

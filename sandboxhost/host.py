@@ -50,9 +50,9 @@ class Host:
     """Runs plugins in worker processes. A context manager; `close` (or the interpreter's exit) ends every process.
 
     workers: processes, None for one a processor, 0 to run plugins in this process (no isolation by the operating system);
-    threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; features: names of the WebAssembly
-    features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead of relying on
-    guard pages. May be used by several threads.
+    threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; features: names of the
+    WebAssembly features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead of
+    relying on guard pages. May be used by several threads.
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
@@ -92,7 +92,7 @@ class Host:
     def function(self, module: str, name: str | None = None) -> Callable[[Function], Function]:
         """Decorator: plugins may import this function as `module`.`name` (default: its own name).
 
-        Parameters and result need annotations: i32, i64, f32, f64, externref, int, float, bool; a tuple of them, or None, as result.
+        Parameters and result need annotations: i32, i64, f32, f64, externref, int, float, bool; as result also None or a tuple.
         It runs in the application, in the calling thread or in one of the host's. Raises TypeError.
         """
         def register(function: Function) -> Function:
@@ -113,7 +113,8 @@ class Host:
         limits, grants: what it may use and reach; a manifest (given, or found beside the module) only ever lowers them.
         instance: "fresh": each call runs in a new instance; "persistent": all calls run in one, in order, lost with its worker.
         idempotent: calls may be repeated when their worker is lost.
-        Raises DecodeError, ValidationError (with .offset), LinkError, LimitExceeded, ManifestError, WorkerError, OSError, HostClosed.
+        Raises DecodeError, ValidationError (with .offset), LinkError, LimitExceeded, ManifestError, WorkerError, OSError,
+        HostClosed.
         """
         if self._closed:
             raise HostClosed("the host is closed")
@@ -230,7 +231,8 @@ def _open_directories(grants: Grants) -> list[int]:
     opened: list[int] = []
     try:
         for directory in grants.directory_list():
-            opened.append(os.open(directory.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fd = os.open(directory.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.append(fd)
     except BaseException:
         for fd in opened:
             os.close(fd)

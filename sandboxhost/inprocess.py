@@ -1,4 +1,4 @@
-"""The in-process backend: the workers' own plugin code, called directly. No isolation by the operating system; asked for by name."""
+"""The in-process backend: the workers' own plugin code, called directly; no isolation by the operating system."""
 from __future__ import annotations
 
 import itertools
@@ -120,8 +120,9 @@ class InProcess:
                 raise UnknownFunction("the plugin is not loaded (any more)")
             if record.pending + len(specs) > record.limits.pending_calls:
                 self._rejected += len(specs)
-                raise Overloaded(f"{record.name}: {record.pending} calls are pending, {record.limits.pending_calls} are allowed",
-                                 limit="pending_calls", allowed=record.limits.pending_calls, plugin=record.name, retry_after=0.001)
+                allowed = record.limits.pending_calls
+                raise Overloaded(f"{record.name}: {record.pending} calls are pending, {allowed} are allowed", limit="pending_calls",
+                                 allowed=allowed, plugin=record.name, retry_after=0.001)
             record.pending += len(specs)
             self._accepted += len(specs)
             ids = [next(self._ids) for _ in specs]
@@ -133,7 +134,8 @@ class InProcess:
                 self._run(call_id, spec, sink, record, plugin, turn)
         return ids
 
-    def _run(self, call_id: int, spec: CallSpec, sink: Events, record: PluginRecord, plugin: WorkerPlugin, turn: threading.RLock) -> None:
+    def _run(self, call_id: int, spec: CallSpec, sink: Events, record: PluginRecord, plugin: WorkerPlugin,
+             turn: threading.RLock) -> None:
         payload, error, usage = b"", None, Usage(worker=os.getpid())
         if spec.kind != "load":
             if record.persistent:
@@ -157,7 +159,8 @@ class InProcess:
                  plugin: WorkerPlugin) -> tuple[bytes, SandboxError | None, Usage]:
         limits = record.limits
         engine = self._call_engine(limits.call_depth)
-        context = CallContext(deadline=spec.deadline, cancellation=self._running[call_id], fuel=limits.fuel, host_calls=limits.host_calls)
+        context = CallContext(
+            deadline=spec.deadline, cancellation=self._running[call_id], fuel=limits.fuel, host_calls=limits.host_calls)
         run = RunOptions.decode(spec.payload) if spec.kind == "run" else None
         job = Job(spec.function, b"" if run else spec.payload, context, lambda index, data: sink.call_host(call_id, index, data),
                   sink.emit, run, sink.descriptors)
@@ -208,8 +211,8 @@ class InProcess:
 
 def _describe(image: Image) -> ModuleDescription:
     figures = wire.ModuleFigures(
-        len(image.types), image.function_count, len(image.tables), len(image.memories), len(image.globals), image.element_segment_count,
-        image.data_segment_count, image.code_section_bytes, image.start is not None)
+        len(image.types), image.function_count, len(image.tables), len(image.memories), len(image.globals),
+        image.element_segment_count, image.data_segment_count, image.code_section_bytes, image.start is not None)
     return ModuleDescription(
         figures, tuple(Import(i.module, i.name, i.kind, i.type) for i in image.imports),
         {e.name: Export(e.name, e.kind, e.type) for e in image.exports}, tuple(image.memories),

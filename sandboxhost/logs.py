@@ -8,7 +8,7 @@ from .errors import printable
 __all__ = ["GuestLines", "logger"]
 
 logger = logging.getLogger("sandboxhost")
-"""sandboxhost: life of host and workers; sandboxhost.worker: what workers write to stderr; sandboxhost.plugin.NAME: guests' output."""
+"""sandboxhost: life of host and workers; sandboxhost.plugin.NAME: what guests print."""
 logger.addHandler(logging.NullHandler())
 
 _MAX_LINE = 1000

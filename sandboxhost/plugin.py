@@ -182,12 +182,15 @@ class Plugin:
         item = self._run(waiter, arguments, b"", environment, "descriptors")
         return Completed(_exit_code(item), b"", b"", item.usage)
 
-    def _run(self, waiter: Waiter, arguments: Sequence[str], stdin: bytes, environment: Mapping[str, str] | None, stdio: str) -> Finish:
-        if self.signature("_start") != FunctionType():
-            raise SignatureMismatch(f"_start: expected () -> (), got {self.signature('_start')}", plugin=self.name, function="_start")
+    def _run(self, waiter: Waiter, arguments: Sequence[str], stdin: bytes, environment: Mapping[str, str] | None,
+             stdio: str) -> Finish:
+        type_ = self.signature("_start")
+        if type_ != FunctionType():
+            raise SignatureMismatch(f"_start: expected () -> (), got {type_}", plugin=self.name, function="_start")
         argv = (self.name, *(arguments or self.grants.arguments))
         variables = Grants(environment={**self.grants.environment, **(environment or {})}, arguments=argv)
-        options = RunOptions(variables.arguments, tuple(f"{k}={v}" for k, v in variables.environment.items()), bytes(stdin), stdio)
+        pairs = tuple(f"{name}={value}" for name, value in variables.environment.items())
+        options = RunOptions(variables.arguments, pairs, bytes(stdin), stdio)
         (call_id,) = self._backend.submit([self._spec("_start", options.encode(), kind="run")], [waiter])
         return waiter.wait(call_id)
 

@@ -28,8 +28,8 @@ _MAX_SAID = 8192
 def _command() -> tuple[str, ...]:
     """The command line of a child, without its role, and the import paths that follow the role.
 
-    The package's __main__ is started by its path, isolated and without site-packages, which halves the time to start; the few folders
-    that it does need are arguments. Raises WorkerStartError.
+    The package's __main__ is started by its path, isolated and without site-packages, which halves the time to start; the few
+    folders that it does need are arguments. Raises WorkerStartError.
     """
     folders = []
     for name in ("sandboxworker", "sandboxhost", "msgpack", "zmq", "_cffi_backend"):
@@ -49,7 +49,7 @@ class Process:
         """Starts the process. Raises WorkerStartError.
 
         It gets: null stdin and stdout, a pipe as stderr, the lifeline as descriptor 3; no other descriptor; a clean environment;
-        default signals. Start it from a thread that lives as long as it should: the child asks for its death when that thread ends.
+        default signals. Start it from a thread that lives as long as it should: the child dies with the thread.
         """
         self.role = role
         self.reason = ""

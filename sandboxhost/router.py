@@ -205,7 +205,8 @@ class Router:
         """When `tick` wants to be called; None: not before something happens."""
         while self._timers and self._timers[0][1] not in self.calls:
             heapq.heappop(self._timers)
-        times = [(worker.kill_at or 0.0) if worker.calls else 0.0 for worker in self.workers.values() if worker.state == "draining"]
+        draining = [worker for worker in self.workers.values() if worker.state == "draining"]
+        times = [(worker.kill_at or 0.0) if worker.calls else 0.0 for worker in draining]
         if self._timers:
             times.append(self._timers[0][0])
         return min(times, default=None)
@@ -261,7 +262,8 @@ class Router:
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
         self._send(worker, _Timed(call.id, spec, fuel))
 
-    def _finish(self, call: CallState, payload: bytes = b"", error: SandboxError | None = None, usage: Usage | None = None) -> None:
+    def _finish(self, call: CallState, payload: bytes = b"", error: SandboxError | None = None,
+                usage: Usage | None = None) -> None:
         """The one place where a call ends."""
         if self.calls.pop(call.id, None) is None:
             return
@@ -389,7 +391,8 @@ class Router:
         allowed = self.plugins[call.spec.plugin].limits.host_calls
         call.host_calls += 1
         if call.host_calls > allowed:
-            self._finish(call, error=LimitExceeded(f"more than {allowed} calls of host functions", limit="host_calls", allowed=allowed))
+            text = f"more than {allowed} calls of host functions"
+            self._finish(call, error=LimitExceeded(text, limit="host_calls", allowed=allowed))
             self._send(worker, wire.Cancel(message.id))
             self._send(worker, wire.HostResult(message.id, message.sequence, False, b"too many calls of host functions"))
         else:
@@ -403,7 +406,7 @@ class Router:
         if message.stream not in (wire.STDOUT, wire.STDERR):
             raise ProtocolError(f"Output.stream: {message.stream}")
         if call.output > self.plugins[call.spec.plugin].limits.output_bytes:
-            raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes, more than its worker should have let pass")
+            raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes, more than a worker lets pass")
         self._out.append(Emit(call.id, message.stream, message.data))
 
     def _bye(self, worker: WorkerState, message: wire.Bye, now: float) -> None:
