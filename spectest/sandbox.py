@@ -30,7 +30,7 @@ _KINDS: tuple[tuple[type[SandboxError], str], ...] = (
 def _failure(error: SandboxError) -> Failure:
     for error_class, kind in _KINDS:
         if isinstance(error, error_class):
-            return Failure(kind, str(error))
+            return Failure(kind, error.cause if isinstance(error, Trap) else str(error))
     return Failure("other", f"{type(error).__name__}: {error}")
 
 

@@ -118,6 +118,7 @@ typedef struct sbx_module {
     uint32_t data_count;     sbx_data_segment *data;
     bool has_data_count;     uint32_t declared_data_count;
     bool has_start;          uint32_t start;
+    uint32_t section_offsets[14];                             /* by section id: where its contents begin, 0 when absent */
     uint32_t code_count;     sbx_code *code;                  /* own functions, in order */
     uint64_t code_bytes;                                      /* length of the code section's payload */
     uint32_t custom_count;   const sbx_custom_section *customs;

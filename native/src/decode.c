@@ -111,6 +111,7 @@ static bool decode_section(sbx_decoder *d, uint8_t *last_rank)
         *last_rank = sections[id].rank;
     }
     d->limit = r->pos + size;
+    d->m->section_offsets[id] = (uint32_t)sbx_reader_offset(r);
     if (!sections[id].decode(d))
         return false;
     if (r->pos != d->limit)

@@ -51,16 +51,20 @@ static bool check_imports(const sbx_module *m, sbx_error *err)
     return true;
 }
 
+/* Definitions of these sections carry no offset of their own: their section's is told. */
+enum { IMPORT_SECTION = 2, FUNCTION_SECTION = 3, TABLE_SECTION = 4, MEMORY_SECTION = 5, START_SECTION = 8 };
+
 static bool check_definitions(const sbx_module *m, sbx_error *err)
 {
+    const uint32_t *section = m->section_offsets;
     for (uint32_t i = m->imported_functions; i < m->function_count; i++)
         if (m->functions[i] >= m->type_count)
-            return INVALID(err, SBX_NO_OFFSET, "unknown type %u of function %u", m->functions[i], i);
+            return INVALID(err, section[FUNCTION_SECTION], "unknown type %u of function %u", m->functions[i], i);
     for (uint32_t i = m->imported_tables; i < m->table_count; i++)
-        if (!check_table(&m->tables[i], SBX_NO_OFFSET, err))
+        if (!check_table(&m->tables[i], section[TABLE_SECTION], err))
             return false;
     for (uint32_t i = m->imported_memories; i < m->memory_count; i++)
-        if (!check_memory(&m->memories[i], SBX_NO_OFFSET, err))
+        if (!check_memory(&m->memories[i], section[MEMORY_SECTION], err))
             return false;
     for (uint32_t i = m->imported_globals; i < m->global_count; i++) {
         const sbx_global_def *definition = &m->global_defs[i - m->imported_globals];
@@ -143,10 +147,10 @@ static bool check_start(const sbx_module *m, sbx_error *err)
     if (!m->has_start)
         return true;
     if (m->start >= m->function_count)
-        return INVALID(err, SBX_NO_OFFSET, "unknown function %u", m->start);
+        return INVALID(err, m->section_offsets[START_SECTION], "unknown function %u", m->start);
     const sbx_functype *type = &m->types[m->functions[m->start]];
     if (type->params || type->results)
-        return INVALID(err, SBX_NO_OFFSET, "start function must have no parameters and no results");
+        return INVALID(err, m->section_offsets[START_SECTION], "start function must have no parameters and no results");
     return true;
 }
 
@@ -253,8 +257,9 @@ static bool bound_to_trap(const sbx_module *m)
 /* Several memories are of version 3.0. Nothing need be known of them to trap, and the official suite wants to see it. */
 static bool check_memory_count(const sbx_module *m, sbx_error *err)
 {
+    uint32_t section = m->imported_memories < m->memory_count ? MEMORY_SECTION : IMPORT_SECTION;
     return m->memory_count <= 1 || bound_to_trap(m)
-        || sbx_refuse(err, SBX_NO_OFFSET, SBX_FEATURE_MULTI_MEMORY, "more than one memory");
+        || sbx_refuse(err, m->section_offsets[section], SBX_FEATURE_MULTI_MEMORY, "more than one memory");
 }
 
 /* The module is refused, unless a body is invalid, which is worse. */

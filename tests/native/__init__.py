@@ -1,0 +1,1 @@
+"""Tests of the core through the Python binding: binaries made by hand."""
