@@ -137,6 +137,7 @@ bool sbx_call_engine_charge(sbx_call_engine *engine, uint64_t amount);
 uint32_t sbx_call_engine_trap(const sbx_call_engine *engine);
 uint32_t sbx_call_engine_exit_code(const sbx_call_engine *engine);
 size_t sbx_call_engine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame *frames, size_t capacity);
+const char *sbx_dispatch(void);
 int sbx_install_fault_handler(void);
 int sbx_thread_enter(void);
 void sbx_thread_leave(void);

@@ -54,6 +54,9 @@ uint32_t sbx_call_engine_exit_code(const sbx_call_engine *engine);
 /* Frames of the last trap (or of the suspended activation), innermost first; returns how many there were, writes at most capacity. */
 size_t sbx_call_engine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame *frames, size_t capacity);
 
+/* How this build's interpreter dispatches: "tail calls" or "loop". */
+const char *sbx_dispatch(void);
+
 /* Once per process: SIGSEGV and SIGBUS handlers for guard pages. Install after faulthandler. 0 or -errno. */
 int sbx_install_fault_handler(void);
 /* Per thread that runs guests: the alternate signal stack. 0 or -errno. */

@@ -264,11 +264,15 @@ __asm__(".text\n"
 
 void sbx_dispatch_first(PARAMS) { DISPATCH(); }
 
+const char *sbx_dispatch(void) { return "tail calls"; }
+
 void sbx_interpret(sbx_call_engine *ce)
 {
     sbx_enter(ce->pc, ce->fp, MEMORY_BASE(ce->instance), ce->acc, ce, ce->instance, ce->facc, ce->dacc);
 }
 #else
+const char *sbx_dispatch(void) { return "loop"; }
+
 void sbx_interpret(sbx_call_engine *ce)
 {
     ce->mem = MEMORY_BASE(ce->instance);
