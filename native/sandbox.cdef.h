@@ -149,6 +149,7 @@ void sbx_wasi_free(sbx_wasi *wasi);
 sbx_status sbx_wasi_add_arg(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
 sbx_status sbx_wasi_add_env(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
 sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *guest_path, size_t length, bool writable, sbx_error *err);
+sbx_status sbx_wasi_stdio_closed(sbx_wasi *wasi, uint32_t fd, sbx_error *err);
 sbx_status sbx_wasi_stdio_null(sbx_wasi *wasi, uint32_t fd, sbx_error *err);
 sbx_status sbx_wasi_stdio_host(sbx_wasi *wasi, uint32_t fd, int host_fd, sbx_error *err);
 sbx_status sbx_wasi_stdio_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err);
