@@ -27,7 +27,15 @@ CACHE = HERE.parent / "build" / "assemblyscript"
 ZIGLANG = "0.17.0"
 ASSEMBLYSCRIPT = "0.28.20"
 
-C_FLAGS = ("-mcpu=mvp+sign_ext+mutable_globals+nontrapping_fptoint+bulk_memory", "-Oz", "-Wall", "-Wextra", "-Werror")
+# Without a size of its own, each plugin would reserve 16 MiB for its stack.
+C_FLAGS = (
+    "-mcpu=mvp+sign_ext+mutable_globals+nontrapping_fptoint+bulk_memory",
+    "-Oz",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wl,-z,stack-size=65536",
+)
 FREESTANDING = ("-target", "wasm32-freestanding", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all")
 
 
@@ -68,7 +76,18 @@ def zig_library(source: Path, target: Path) -> None:
     """Freestanding Zig: what the source exports."""
     exports = [line.split()[2].partition("(")[0] for line in source.read_text().splitlines() if line.startswith("export fn ")]
     names = [f"--export={name}" for name in exports]
-    flags = ("-target", "wasm32-freestanding", "-O", "ReleaseSmall", "-fno-entry", "-fstrip", *names, f"-femit-bin={target}")
+    flags = (
+        "-target",
+        "wasm32-freestanding",
+        "-O",
+        "ReleaseSmall",
+        "-fno-entry",
+        "-fstrip",
+        "--stack",
+        "65536",
+        *names,
+        f"-femit-bin={target}",
+    )
     zig("build-exe", str(source), *flags)
 
 
