@@ -69,7 +69,7 @@ def parse_expected(form: Form) -> tuple[Constant, ...]:
 
 def parse_integer(text: str, width: int) -> int:
     """Two's complement bits of a signed or unsigned literal. Raises ValueError when it does not fit ``width`` bits."""
-    value = int(text.replace("_", ""), 0) if not text.lstrip("+-").startswith("0x") else int(text.replace("_", ""), 16)
+    value = int(text.replace("_", ""), 16 if text.lstrip("+-").startswith("0x") else 10)
     if not -(1 << (width - 1)) <= value < 1 << width:
         raise ValueError(f"{text} does not fit {width} bits")
     return value & ((1 << width) - 1)
