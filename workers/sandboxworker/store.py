@@ -67,6 +67,7 @@ class Store:
         self._records.clear()
         self.host_functions.clear()
         native.free_store(self.pointer)
+        self.owned.clear()  # a WASI environment goes with its descriptors, unless somebody still wants its output
 
     def __enter__(self) -> Store:
         return self
