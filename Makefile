@@ -6,15 +6,16 @@ PY      = $(VENV)/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check
 CORE   := pyproject.toml setup.py $(shell find native -type f -not -path '*/generated/*' -not -name '*.pyc' -not -name '*.md')
 
-.PHONY: help demo test check real sanitize bench plugins clean
+.PHONY: help demo test check real sanitize bench plugins prebuilt clean
 
 help:
 	@echo "make demo      untrusted plugins in worker processes, in ten seconds"
 	@echo "make test      lint, types, our tests, and the official suite where it is found"
 	@echo "make real      fetches CPython, Ruby and SQLite built for WASI, and runs them"
-	@echo "make sanitize  the tests on the core built with ASan and UBSan, hostile, and portable"
+	@echo "make sanitize  the tests on the core built with ASan and UBSan, hostile, portable, by clang, for aarch64"
 	@echo "make bench     measures beside wasm3 and wasmtime"
 	@echo "make plugins   rebuilds the example plugins from their sources"
+	@echo "make prebuilt  checks that the committed .wasm files are what their sources give"
 	@echo "make clean     removes what the others made"
 
 demo: $(VENV)/.run
@@ -32,7 +33,7 @@ real: $(VENV)/.test
 	$(PY) -m tests.real.fetch
 	$(PY) -m pytest -q -m real
 
-sanitize: $(VENV)/.test
+sanitize: $(VENV)/.test $(VENV)/.bench
 	$(PY) -m tests.variants
 
 bench: $(VENV)/.bench
@@ -40,6 +41,10 @@ bench: $(VENV)/.bench
 
 plugins: $(VENV)/.bench
 	$(PY) plugins_example/build.py
+
+prebuilt: $(VENV)/.bench
+	$(PY) -m benchmarks.build --check
+	$(PY) plugins_example/build.py --check
 
 clean:
 	rm -rf build .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis native/generated workers/sandboxworker/_native*.so *.egg-info

@@ -4,6 +4,7 @@
     hostile    an allocator that always moves, tiny stacks, every assertion
     portable   the dispatch loop that needs nothing of the compiler
     clang      built by clang, where clang is found
+    aarch64    compiled for aarch64, which needs the portable dispatch; nothing is run
 
 Each build is installed into a folder of its own under build/variants; the tree's own extension stays as it is.
 """
@@ -17,8 +18,9 @@ import sys
 import sysconfig
 import time
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +58,7 @@ def sanitizer_environment() -> dict[str, str]:
 
 
 def variants() -> dict[str, Variant]:
-    """All of them; `clang` only where it is found, which is said."""
+    """All that are run; `clang` only where it is found, which is said."""
     known = [
         Variant("sanitize", {"SBX_BUILD": "sanitize"}, run=sanitizer_environment()),
         Variant("hostile", {"SBX_BUILD": "hostile"}),
@@ -109,14 +111,38 @@ def check(variant: Variant) -> bool:
     return tests and suite
 
 
+def check_aarch64() -> bool:
+    """Compiles every file of the core for another machine, with PyPI's ziglang as the cross compiler."""
+    began = time.monotonic()
+    print("=== aarch64", flush=True)
+    native, place = ROOT / "native", FOLDER / "aarch64"
+    place.mkdir(parents=True, exist_ok=True)
+    if not run([sys.executable, str(native / "ops" / "generate.py"), str(native / "generated")], {}):
+        return False
+    folders = [native / name for name in ("src", "wasi", "generated")]
+    sources = [source for folder in folders for source in sorted(folder.glob("*.c"))]
+    includes = [f"-I{folder}" for folder in (native / "include", *folders)]
+    flags = ["-std=gnu11", "-O1", "-fno-strict-aliasing", "-fwrapv", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", *includes]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu", *flags, "-c", "-o"]
+    failed = [
+        source.name
+        for source in sources
+        if subprocess.run([*command, str(place / f"{source.stem}.o"), str(source)], cwd=ROOT, check=False).returncode != 0
+    ]
+    words = f"FAILED: {', '.join(failed)}" if failed else f"compiled {len(sources)} files"
+    print(f"=== aarch64: {words} in {time.monotonic() - began:.0f} s", flush=True)
+    return bool(sources) and not failed
+
+
 def main(names: Sequence[str]) -> int:
     """Checks the named variants, or all."""
-    known = variants()
+    known: dict[str, Callable[[], bool]] = {name: partial(check, variant) for name, variant in variants().items()}
+    known["aarch64"] = check_aarch64
     for name in names:
         if name not in known:
             print(f"tests.variants: unknown variant {name!r}; known here are {', '.join(known)}", file=sys.stderr)
             return 2
-    failed = [name for name in names or known if not check(known[name])]
+    failed = [name for name in names or known if not known[name]()]
     if failed:
         print(f"tests.variants: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
