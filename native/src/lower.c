@@ -148,8 +148,8 @@ static void emit_address(sbx_lowerer *l, const address *a)
 
 static void lower_load(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, const uint8_t *instruction)
 {
-    sbx_leb_u32(l);
-    uint64_t offset = sbx_leb_u64(l);
+    sbx_leb_u32(&l->at);
+    uint64_t offset = sbx_leb_u64(&l->at);
     address a = take_address(l, sbx_pop(l), offset);
     uint8_t cls = sbx_class_of(info->result);
     sbx_prepare_result(l, cls);
@@ -162,8 +162,8 @@ static void lower_load(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info,
 
 static void lower_store(sbx_lowerer *l, uint32_t opcode, const sbx_op_info *info, const uint8_t *instruction)
 {
-    sbx_leb_u32(l);
-    uint64_t offset = sbx_leb_u64(l);
+    sbx_leb_u32(&l->at);
+    uint64_t offset = sbx_leb_u64(&l->at);
     operand value = sbx_pop(l);
     address a = take_address(l, sbx_pop(l), offset);
     char letter = sbx_letter(info->params[1]);
@@ -264,7 +264,7 @@ static void lower_select(sbx_lowerer *l)
 /* Run-time operations: n arguments at home, one or no result in the first's place (and in the integer accumulator). */
 static void lower_runtime(sbx_lowerer *l, uint32_t op, uint32_t n, uint32_t immediates, bool result, const uint8_t *instruction)
 {
-    uint32_t first = sbx_leb_u32(l), second = immediates > 1 ? sbx_leb_u32(l) : 0;
+    uint32_t first = sbx_leb_u32(&l->at), second = immediates > 1 ? sbx_leb_u32(&l->at) : 0;
     sbx_materialise_top(l, n);
     sbx_pop_to(l, l->height - n);
     sbx_begin(l);
@@ -282,44 +282,6 @@ static void lower_runtime(sbx_lowerer *l, uint32_t op, uint32_t n, uint32_t imme
         sbx_slot_written(l, base);
         sbx_push_slot(l, CLASS_X);
         l->acc_slot[CLASS_X] = base;
-    }
-}
-
-void sbx_pass_immediates(sbx_lowerer *l, uint8_t kind)
-{
-    switch (kind) {
-    case SBX_IMM_BLOCK: case SBX_IMM_I32: case SBX_IMM_I64: case SBX_IMM_REFTYPE: sbx_leb_s64(l); break;
-    case SBX_IMM_F32: l->at += 4; break;
-    case SBX_IMM_F64: l->at += 8; break;
-    case SBX_IMM_LABEL_TABLE: case SBX_IMM_TYPES:
-        for (uint32_t n = sbx_leb_u32(l) + (kind == SBX_IMM_LABEL_TABLE); n; n--)
-            sbx_leb_s64(l);
-        break;
-    case SBX_IMM_MEMARG: sbx_leb_u32(l); sbx_leb_u64(l); break;
-    case SBX_IMM_TYPE_TABLE: case SBX_IMM_MEMORY_MEMORY: case SBX_IMM_DATA_MEMORY: case SBX_IMM_ELEM_TABLE: case SBX_IMM_TABLE_TABLE:
-        sbx_leb_u32(l);
-        sbx_leb_u32(l);
-        break;
-    case SBX_IMM_NONE: break;
-    default: sbx_leb_u32(l);
-    }
-}
-
-/* Skips the rest of the current block: it is never reached. Stops before the `else` or `end` that belongs to it. */
-static void skip_dead(sbx_lowerer *l)
-{
-    for (uint32_t nested = 0;;) {
-        const uint8_t *instruction = l->at;
-        uint32_t opcode = *l->at++;
-        if (opcode == 0xFC)
-            opcode = 0xFC00 | sbx_leb_u32(l);
-        if ((opcode == SBX_WASM_end || opcode == SBX_WASM_else) && !nested) {
-            l->at = instruction;
-            return;
-        }
-        nested += opcode == SBX_WASM_block || opcode == SBX_WASM_loop || opcode == SBX_WASM_if;
-        nested -= opcode == SBX_WASM_end;
-        sbx_pass_immediates(l, sbx_op_info_of(opcode)->imm);
     }
 }
 
@@ -344,8 +306,8 @@ static void lower_constant(sbx_lowerer *l, uint32_t opcode)
 {
     uint64_t bits = 0;
     switch (opcode) {
-    case SBX_WASM_i32_const: sbx_push_const(l, CLASS_X, (uint32_t)sbx_leb_s64(l)); return;
-    case SBX_WASM_i64_const: sbx_push_const(l, CLASS_X, (uint64_t)sbx_leb_s64(l)); return;
+    case SBX_WASM_i32_const: sbx_push_const(l, CLASS_X, (uint32_t)sbx_leb_s64(&l->at)); return;
+    case SBX_WASM_i64_const: sbx_push_const(l, CLASS_X, (uint64_t)sbx_leb_s64(&l->at)); return;
     case SBX_WASM_f32_const:
         memcpy(&bits, l->at, 4);
         l->at += 4;
@@ -370,47 +332,40 @@ static void lower_other(sbx_lowerer *l, uint32_t opcode, const uint8_t *instruct
     case SBX_WASM_block: case SBX_WASM_loop: case SBX_WASM_if: sbx_lower_block(l, opcode); break;
     case SBX_WASM_else: sbx_lower_else(l); break;
     case SBX_WASM_end: sbx_lower_end(l); break;
-    case SBX_WASM_br: sbx_lower_br(l, sbx_leb_u32(l)); break;
-    case SBX_WASM_br_if: sbx_lower_br_if(l, sbx_leb_u32(l)); break;
+    case SBX_WASM_br: sbx_lower_br(l, sbx_leb_u32(&l->at)); break;
+    case SBX_WASM_br_if: sbx_lower_br_if(l, sbx_leb_u32(&l->at)); break;
     case SBX_WASM_br_table: sbx_lower_br_table(l); break;
     case SBX_WASM_return: sbx_lower_return(l); break;
-    case SBX_WASM_call: sbx_lower_call(l, sbx_leb_u32(l), instruction); break;
+    case SBX_WASM_call: sbx_lower_call(l, sbx_leb_u32(&l->at), instruction); break;
     case SBX_WASM_call_indirect: {
-        uint32_t type = sbx_leb_u32(l);
-        sbx_lower_call_indirect(l, type, sbx_leb_u32(l), instruction);
+        uint32_t type = sbx_leb_u32(&l->at);
+        sbx_lower_call_indirect(l, type, sbx_leb_u32(&l->at), instruction);
         break;
     }
     case SBX_WASM_drop: sbx_pop(l); break;
-    case SBX_WASM_select_t: sbx_pass_immediates(l, SBX_IMM_TYPES); /* fall through */
+    case SBX_WASM_select_t: sbx_pass_immediates(&l->at, SBX_IMM_TYPES); /* fall through */
     case SBX_WASM_select: lower_select(l); break;
-    case SBX_WASM_local_get: sbx_push_local(l, sbx_leb_u32(l)); break;
-    case SBX_WASM_local_set: lower_local_set(l, sbx_leb_u32(l), false); break;
-    case SBX_WASM_local_tee: lower_local_set(l, sbx_leb_u32(l), true); break;
-    case SBX_WASM_global_get: lower_global_get(l, sbx_leb_u32(l)); break;
-    case SBX_WASM_global_set: lower_global_set(l, sbx_leb_u32(l)); break;
+    case SBX_WASM_local_get: sbx_push_local(l, sbx_leb_u32(&l->at)); break;
+    case SBX_WASM_local_set: lower_local_set(l, sbx_leb_u32(&l->at), false); break;
+    case SBX_WASM_local_tee: lower_local_set(l, sbx_leb_u32(&l->at), true); break;
+    case SBX_WASM_global_get: lower_global_get(l, sbx_leb_u32(&l->at)); break;
+    case SBX_WASM_global_set: lower_global_set(l, sbx_leb_u32(&l->at)); break;
     case SBX_WASM_table_get: lower_runtime(l, SBX_IR_table_get, 1, 1, true, instruction); break;
     case SBX_WASM_table_set: lower_runtime(l, SBX_IR_table_set, 2, 1, false, instruction); break;
     case SBX_WASM_memory_size: lower_runtime(l, SBX_IR_memory_size, 0, 1, true, instruction); break;
     case SBX_WASM_memory_grow: lower_runtime(l, SBX_IR_memory_grow, 1, 1, true, instruction); break;
-    case SBX_WASM_ref_null: sbx_leb_s64(l); sbx_push_const(l, CLASS_X, 0); break;
+    case SBX_WASM_ref_null: sbx_leb_s64(&l->at); sbx_push_const(l, CLASS_X, 0); break;
     case SBX_WASM_ref_is_null: lower_test(l, SBX_WASM_i64_eqz); break;
     case SBX_WASM_ref_func: lower_runtime(l, SBX_IR_ref_func, 0, 1, true, instruction); break;
     }
 }
 
-static bool costs_nothing(uint32_t opcode)
-{
-    return opcode == SBX_WASM_nop || opcode == SBX_WASM_block || opcode == SBX_WASM_loop || opcode == SBX_WASM_else || opcode == SBX_WASM_end;
-}
-
 static void lower_instruction(sbx_lowerer *l)
 {
     const uint8_t *instruction = l->at;
-    uint32_t opcode = *l->at++;
-    if (opcode == 0xFC)
-        opcode = 0xFC00 | sbx_leb_u32(l);
+    uint32_t opcode = sbx_read_opcode(&l->at);
     const sbx_op_info *info = sbx_op_info_of(opcode);
-    l->cost += !costs_nothing(opcode);
+    l->cost += !sbx_costs_nothing(opcode);
     switch (info->kind) {
     case SBX_KIND_UNARY: lower_one(l, opcode, info, instruction); break;
     case SBX_KIND_TEST: lower_test(l, opcode); break;
@@ -514,7 +469,7 @@ sbx_status sbx_lower_body(sbx_lowerer *l, uint32_t code_index, sbx_lowered_funct
     begin_function(l, code);
     while (l->depth && !l->failed) {
         if (l->unreachable)
-            skip_dead(l);
+            sbx_pass_dead_code(&l->at);
         lower_instruction(l);
         if (l->count > limit)
             return sbx_fail(l->err, SBX_MODULE_LIMIT, code->offset, "function %u grows more than %d times when compiled", function, EXPANSION);

@@ -3,6 +3,7 @@
 #define SBX_LOWER_H
 #include "image.h"
 #include "ir_ops.h"
+#include "body_reader.h"
 #include "wasm_ops.h"
 
 /* Classes of values: one accumulator each. Integers and references, f32, f64. */
@@ -131,41 +132,6 @@ void sbx_lower_call(sbx_lowerer *l, uint32_t function, const uint8_t *instructio
 void sbx_lower_call_indirect(sbx_lowerer *l, uint32_t type, uint32_t table, const uint8_t *instruction);
 void sbx_dead(sbx_lowerer *l);
 void sbx_emit_fuel(sbx_lowerer *l);
-
-/* The body is valid: no check but of the length is needed. */
-static inline uint32_t sbx_leb_u32(sbx_lowerer *l)
-{
-    uint32_t value = 0;
-    for (uint32_t shift = 0;; shift += 7) {
-        uint8_t byte = *l->at++;
-        value |= (uint32_t)(byte & 0x7F) << shift;
-        if (!(byte & 0x80) || shift > 28)
-            return value;
-    }
-}
-static inline int64_t sbx_leb_s64(sbx_lowerer *l)
-{
-    uint64_t value = 0;
-    for (uint32_t shift = 0;; shift += 7) {
-        uint8_t byte = *l->at++;
-        value |= (uint64_t)(byte & 0x7F) << shift;
-        if (!(byte & 0x80) || shift > 56)
-            return (int64_t)(shift < 57 && (byte & 0x40) ? value | ~0ull << (shift + 7) : value);
-    }
-}
-
-/* The offset of a memory access: u64 in the binary format of memory64, u32 here; either way unsigned. */
-static inline uint64_t sbx_leb_u64(sbx_lowerer *l)
-{
-    uint64_t value = 0;
-    for (uint32_t shift = 0;; shift += 7) {
-        uint8_t byte = *l->at++;
-        value |= (uint64_t)(byte & 0x7F) << shift;
-        if (!(byte & 0x80) || shift > 56)
-            return value;
-    }
-}
-void sbx_pass_immediates(sbx_lowerer *l, uint8_t kind);
 
 /* The interface. Functions must be lowered in order of their index; finish resolves the calls between them. */
 sbx_lowerer *sbx_lowerer_new(const sbx_module *module, const sbx_compile_options *options, sbx_error *err);

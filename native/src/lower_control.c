@@ -142,7 +142,7 @@ static void block_type(sbx_lowerer *l, label *t)
         t->result_count = 1;
         return;
     }
-    const sbx_functype *type = &l->module->types[(uint32_t)sbx_leb_s64(l)];
+    const sbx_functype *type = &l->module->types[(uint32_t)sbx_leb_s64(&l->at)];
     t->param_count = type->params;
     t->result_count = type->results;
     t->params = type->types;
@@ -357,11 +357,11 @@ static void emit_table_entry(sbx_lowerer *l, uint32_t depth)
 
 void sbx_lower_br_table(sbx_lowerer *l)
 {
-    uint32_t count = sbx_leb_u32(l);
+    uint32_t count = sbx_leb_u32(&l->at);
     const uint8_t *targets = l->at;
     for (uint32_t i = 0; i < count; i++)
-        sbx_leb_u32(l);
-    uint32_t fallback = sbx_leb_u32(l);
+        sbx_leb_u32(&l->at);
+    uint32_t fallback = sbx_leb_u32(&l->at);
     const uint8_t *behind = l->at;
     operand index = sbx_pop(l);
     if (index.place == AT_CONST)
@@ -377,7 +377,7 @@ void sbx_lower_br_table(sbx_lowerer *l)
     l->stub_count = 0;
     l->at = targets;
     for (uint32_t i = 0; i <= count; i++)
-        emit_table_entry(l, sbx_leb_u32(l));
+        emit_table_entry(l, sbx_leb_u32(&l->at));
     l->at = behind;
     for (uint32_t i = 0; i < l->stub_count; i++) {
         label *t = label_at(l, l->stubs[i]);

@@ -29,7 +29,7 @@ def handlers() -> Iterator[tuple[str, list[str]]]:
 
 
 def uses_stack(instruction: str) -> bool:
-    return instruction.startswith("push") or (instruction.startswith(("sub", "add", "lea", "mov")) and instruction.endswith(",%rsp"))
+    return instruction.startswith("push") or (instruction.endswith(",%rsp") and not instruction.startswith("cmp"))
 
 
 def test_hot_handlers_neither_call_nor_push() -> None:
