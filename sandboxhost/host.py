@@ -51,8 +51,8 @@ class Host:
 
     workers: processes, None for one a processor, 0 to run plugins in this process (no isolation by the operating system);
     threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; features: names of the
-    WebAssembly features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead of
-    relying on guard pages. May be used by several threads.
+    WebAssembly features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead
+    of relying on guard pages. May be used by several threads.
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
@@ -69,6 +69,7 @@ class Host:
             from .inprocess import InProcess
 
             self._backend = InProcess(features, explicit_bounds)
+        self.workers = workers
         self._functions: dict[tuple[str, str], HostFunction] = {}
         self._threads = Threads()
         self._numbers = itertools.count(1)

@@ -121,8 +121,8 @@ class InProcess:
             if record.pending + len(specs) > record.limits.pending_calls:
                 self._rejected += len(specs)
                 allowed = record.limits.pending_calls
-                raise Overloaded(f"{record.name}: {record.pending} calls are pending, {allowed} are allowed", limit="pending_calls",
-                                 allowed=allowed, plugin=record.name, retry_after=0.001)
+                text = f"{record.name}: {record.pending} calls are pending, {allowed} are allowed"
+                raise Overloaded(text, limit="pending_calls", allowed=allowed, plugin=record.name, retry_after=0.001)
             record.pending += len(specs)
             self._accepted += len(specs)
             ids = [next(self._ids) for _ in specs]

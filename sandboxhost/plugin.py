@@ -191,7 +191,9 @@ class Plugin:
         variables = Grants(environment={**self.grants.environment, **(environment or {})}, arguments=argv)
         pairs = tuple(f"{name}={value}" for name, value in variables.environment.items())
         options = RunOptions(variables.arguments, pairs, bytes(stdin), stdio)
-        (call_id,) = self._backend.submit([self._spec("_start", options.encode(), kind="run")], [waiter])
+        spec = self._spec("_start", options.encode(), kind="run")
+        spec.descriptors = bool(waiter.descriptors)
+        (call_id,) = self._backend.submit([spec], [waiter])
         return waiter.wait(call_id)
 
     def _spec(self, function: str, payload: bytes, kind: str = "call", batch: bool = False) -> CallSpec:

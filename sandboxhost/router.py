@@ -259,6 +259,8 @@ class Router:
             self._finish(call, usage=Usage())
         if spec.kind == "load":
             return
+        if spec.descriptors:
+            self._out.append(SendDescriptors(worker.id, "run", call.id))
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
         self._send(worker, _Timed(call.id, spec, fuel))
 

@@ -75,6 +75,8 @@ class CallSpec:
     parent: int = 0
     batch: bool = False
     idempotent: bool = False
+    descriptors: bool = False
+    """A command that brings descriptors of its own: they are sent before it."""
 
 
 @dataclass(slots=True)
