@@ -3,43 +3,44 @@
 #define SBX_WASI_H
 #include "runtime.h"
 
-/* The environment of one program: arguments, variables, clocks, random source, descriptors. A new one grants nothing: no argument,
- * no variable, no directory; descriptors 0, 1 and 2 are null devices; clocks are virtual; random bytes come from seed 0.
- * Belongs to one store, used by one thread at a time, freed after the store. Configure it before the guest runs.
- * The process must ignore SIGPIPE and SIGXFSZ, as CPython does. */
+/* The environment of one program: arguments, variables, clocks, random source, descriptors. A new one grants nothing:
+ * no argument, no variable, no directory; descriptors 0, 1 and 2 are null devices; clocks are virtual; random bytes come
+ * from seed 0. Belongs to one store, used by one thread at a time, freed after the store. Configure it before the guest
+ * runs. The process must ignore SIGPIPE and SIGXFSZ, as CPython does. */
 typedef struct sbx_wasi sbx_wasi;
 
 sbx_wasi *sbx_wasi_new(void); /* NULL: no memory */
 void sbx_wasi_free(sbx_wasi *wasi); /* closes every descriptor; NULL is allowed */
 
-/* Arguments and variables: bytes without NUL, at most 64 MiB in all; the first argument is the program's name, a variable is KEY=VALUE.
- * SBX_USAGE (with words) or SBX_NO_MEMORY otherwise. */
+/* Arguments and variables: bytes without NUL, at most 64 MiB in all; the first argument is the program's name, a variable
+ * is KEY=VALUE. SBX_USAGE (with words) or SBX_NO_MEMORY otherwise. */
 sbx_status sbx_wasi_add_arg(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
 sbx_status sbx_wasi_add_env(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
 
-/* Grants a directory: the guest finds it under guest_path (UTF-8, as it will write it: "/data"), as the next free descriptor from 3 on,
- * in the order of the calls. The descriptor is reopened, so the caller may close host_fd at once. Without `writable` the guest may look,
- * open and read, nothing else, also in what it opens through it. SBX_UNSUPPORTED where the system has no openat2 (Linux before 5.6):
- * paths could not be confined. SBX_USAGE when host_fd is no directory. */
-sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *guest_path, size_t length, bool writable, sbx_error *err);
+/* Grants a directory: the guest finds it under guest_path (UTF-8, as it will write it: "/data"), as the next free
+ * descriptor from 3 on, in the order of the calls. The descriptor is reopened, so the caller may close host_fd at once.
+ * Without `writable` the guest may look, open and read, nothing else, also in what it opens through it. SBX_UNSUPPORTED
+ * where the system has no openat2 (Linux before 5.6): paths could not be confined. SBX_USAGE when it is no directory. */
+sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *guest_path, size_t length, bool writable,
+                                sbx_error *err);
 
 /* Standard streams; fd is 0, 1 or 2. 0 may be read, 1 and 2 written. Each replaces what was there. */
 sbx_status sbx_wasi_stdio_closed(sbx_wasi *wasi, uint32_t fd, sbx_error *err);             /* every use answers badf */
-sbx_status sbx_wasi_stdio_null(sbx_wasi *wasi, uint32_t fd, sbx_error *err);               /* reads end of file, swallows what is written */
+sbx_status sbx_wasi_stdio_null(sbx_wasi *wasi, uint32_t fd, sbx_error *err);               /* at its end when read, swallows */
 sbx_status sbx_wasi_stdio_host(sbx_wasi *wasi, uint32_t fd, int host_fd, sbx_error *err);  /* dup'ed; not a directory */
 sbx_status sbx_wasi_stdio_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err); /* copied */
 /* Collects what the guest writes, up to `cap` bytes; beyond, writes are cut short, then answer nospc, and `truncated` is set. */
 sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_error *err);
-/* What an output collected, also after the guest closed or renumbered it. The pointer holds until the guest runs again. NULL with length 0
- * when nothing was written or fd is no output. */
+/* What an output collected, also after the guest closed or renumbered it. The pointer holds until the guest runs again.
+ * NULL with length 0 when nothing was written or fd is no output. */
 const uint8_t *sbx_wasi_output(const sbx_wasi *wasi, uint32_t fd, size_t *length, bool *truncated);
 void sbx_wasi_output_clear(sbx_wasi *wasi, uint32_t fd); /* forgets what was collected, for the next call of the same instance */
 
-/* Clocks, in nanoseconds. All but the real-time clock start at 0 when the sbx_wasi is made or its clock is set; the two CPU-time clocks
- * are the monotonic clock: a process's true CPU time would tell one guest about the others. File times are rounded down to the
- * real-time clock's resolution (virtual: to seconds).
- * virtual: deterministic. Real time starts at `start`; every reading advances by `step` (0 = 1,000); sleeping takes no time and
- *          advances by what was asked. The default, with start 0.
+/* Clocks, in nanoseconds. All but the real-time clock start at 0 when the sbx_wasi is made or its clock is set; the two
+ * CPU-time clocks are the monotonic clock: a process's true CPU time would tell one guest about the others. File times are
+ * rounded down to the real-time clock's resolution (virtual: to seconds).
+ * virtual: deterministic. Real time starts at `start`; every reading advances by `step` (0 = 1,000); sleeping takes no
+ *          time and advances by what was asked. The default, with start 0.
  * coarse:  the host's clocks, rounded down to a resolution (0 or 1 = full); a sleep ends on a multiple of it.
  * full:    the host's clocks as they are. */
 void sbx_wasi_clock_virtual(sbx_wasi *wasi, uint64_t start, uint64_t step);
@@ -51,8 +52,9 @@ void sbx_wasi_clock_full(sbx_wasi *wasi);
 void sbx_wasi_random_os(sbx_wasi *wasi);
 void sbx_wasi_random_seed(sbx_wasi *wasi, uint64_t seed);
 
-/* Limits. Descriptors: open at once, standard streams and directories included (default 1,024, at most 1,048,576): beyond, mfile.
- * random_bytes: of one call (default 0: what fits in memory): beyond, inval. Always in chunks, between which an interrupt is seen. */
+/* Limits. Descriptors: open at once, standard streams and directories included (default 1,024, at most 1,048,576):
+ * beyond, mfile. random_bytes: of one call (default 0: what fits in memory): beyond, inval. Random bytes come in chunks,
+ * between which an interrupt is seen. */
 sbx_status sbx_wasi_limit(sbx_wasi *wasi, uint32_t descriptors, uint64_t random_bytes, sbx_error *err);
 
 /* The functions, in the order of the specification, the same 46 under both module names. */

@@ -26,14 +26,19 @@ static uint64_t host_clock(clockid_t clock)
 
 void sbx_wasi_clock_virtual(sbx_wasi *wasi, uint64_t start, uint64_t step)
 {
-    wasi->clocks = (sbx_wasi_clocks){.mode = SBX_WASI_CLOCKS_VIRTUAL, .start = start, .step = step ? step : DEFAULT_STEP,
-                                     .real_resolution = SECOND, .monotonic_resolution = 1};
+    wasi->clocks = (sbx_wasi_clocks){.mode = SBX_WASI_CLOCKS_VIRTUAL,
+                                     .start = start,
+                                     .step = step ? step : DEFAULT_STEP,
+                                     .real_resolution = SECOND,
+                                     .monotonic_resolution = 1};
 }
 
 void sbx_wasi_clock_coarse(sbx_wasi *wasi, uint64_t realtime, uint64_t monotonic)
 {
-    wasi->clocks = (sbx_wasi_clocks){.mode = SBX_WASI_CLOCKS_HOST, .real_resolution = realtime ? realtime : 1,
-                                     .monotonic_resolution = monotonic ? monotonic : 1, .monotonic_base = host_clock(CLOCK_MONOTONIC)};
+    wasi->clocks = (sbx_wasi_clocks){.mode = SBX_WASI_CLOCKS_HOST,
+                                     .real_resolution = realtime ? realtime : 1,
+                                     .monotonic_resolution = monotonic ? monotonic : 1,
+                                     .monotonic_base = host_clock(CLOCK_MONOTONIC)};
 }
 
 void sbx_wasi_clock_full(sbx_wasi *wasi) { sbx_wasi_clock_coarse(wasi, 1, 1); }

@@ -1,5 +1,5 @@
-/* Attributes of open descriptors: fd_advise, fd_allocate, fd_datasync, fd_sync, fd_fdstat_*, fd_filestat_*. fd_close and fd_renumber
- * are in fd_table.c, data in fd_io.c, directories in fd_dir.c. */
+/* Attributes of open descriptors: fd_advise, fd_allocate, fd_datasync, fd_sync, fd_fdstat_*, fd_filestat_*. fd_close and
+ * fd_renumber are in fd_table.c, data in fd_io.c, directories in fd_dir.c. */
 #include "wasi_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +24,8 @@ static sbx_wasi_result file_get(sbx_wasi_call *call, uint64_t rights, sbx_wasi_d
 /* Arguments: fd, offset, length (0: to the end), advice. */
 sbx_wasi_result sbx_wasi_fd_advise(sbx_wasi_call *call)
 {
-    static const int advices[] = {POSIX_FADV_NORMAL, POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM, POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED,
-                                  POSIX_FADV_NOREUSE};
+    static const int advices[] = {POSIX_FADV_NORMAL,   POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM,
+                                  POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED,   POSIX_FADV_NOREUSE};
     sbx_wasi_descriptor *descriptor;
     sbx_wasi_result result = file_get(call, SBX_WASI_BIT(FD_ADVISE), &descriptor);
     if (result)
@@ -158,7 +158,8 @@ sbx_wasi_result sbx_wasi_fd_filestat_set_size(sbx_wasi_call *call)
 sbx_wasi_result sbx_wasi_fd_filestat_set_times(sbx_wasi_call *call)
 {
     sbx_wasi_descriptor *descriptor;
-    sbx_wasi_result result = sbx_wasi_descriptor_get(call, sbx_wasi_u32(call, 0), SBX_WASI_BIT(FD_FILESTAT_SET_TIMES), &descriptor);
+    sbx_wasi_result result =
+        sbx_wasi_descriptor_get(call, sbx_wasi_u32(call, 0), SBX_WASI_BIT(FD_FILESTAT_SET_TIMES), &descriptor);
     if (result)
         return result;
     struct timespec times[2];

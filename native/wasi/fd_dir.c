@@ -79,7 +79,8 @@ sbx_wasi_result sbx_wasi_fd_readdir(sbx_wasi_call *call)
     if (result)
         return result;
     uint32_t length = sbx_wasi_u32(call, 2);
-    uint8_t *buffer = sbx_wasi_guest(call, sbx_wasi_u32(call, 1), length), *count = sbx_wasi_guest(call, sbx_wasi_u32(call, 4), 4);
+    uint8_t *buffer = sbx_wasi_guest(call, sbx_wasi_u32(call, 1), length),
+            *count = sbx_wasi_guest(call, sbx_wasi_u32(call, 4), 4);
     if (!buffer || !count)
         return SBX_WASI_FAULT;
     struct stat st;

@@ -77,8 +77,9 @@ static sbx_wasi_result move_file(transfer *t, sbx_wasi_iovecs *iovecs, uint32_t 
     return SBX_WASI_SUCCESS;
 }
 
-/* Streams may block, and an interrupt must end that: wait in slices, then move no more than what surely goes through. A read is done with
- * the first bytes; a write goes on to the end, as in POSIX. The host's descriptor keeps its mode: others may share it. */
+/* Streams may block, and an interrupt must end that: wait in slices, then move no more than what surely goes through. A read is
+ * done with the first bytes; a write goes on to the end, as in POSIX. The host's descriptor keeps its mode: others may share it.
+ */
 static sbx_wasi_result move_stream(transfer *t, sbx_wasi_iovecs *iovecs, uint32_t *done)
 {
     struct iovec *iov = iovecs->entries;
@@ -109,23 +110,16 @@ static sbx_wasi_result move_stream(transfer *t, sbx_wasi_iovecs *iovecs, uint32_
     return SBX_WASI_SUCCESS;
 }
 
-static sbx_wasi_result move(sbx_wasi_call *call, const sbx_wasi_descriptor *descriptor, bool write, int64_t where, sbx_wasi_iovecs *iovecs,
-                            uint32_t *done)
+static sbx_wasi_result move(sbx_wasi_call *call, const sbx_wasi_descriptor *descriptor, bool write, int64_t where,
+                            sbx_wasi_iovecs *iovecs, uint32_t *done)
 {
     transfer t = {call, descriptor->host_fd, write, descriptor->flags, where};
     switch (descriptor->kind) {
-    case SBX_WASI_NULL_DEVICE:
-        *done = write ? iovecs->total : 0;
-        return SBX_WASI_SUCCESS;
-    case SBX_WASI_INPUT:
-        *done = sbx_wasi_input_read(descriptor->stdio, iovecs);
-        return SBX_WASI_SUCCESS;
-    case SBX_WASI_OUTPUT:
-        return sbx_wasi_output_write(descriptor->stdio, iovecs, done);
-    case SBX_WASI_FILE:
-        return iovecs->total ? move_file(&t, iovecs, done) : SBX_WASI_SUCCESS;
-    default:
-        return move_stream(&t, iovecs, done);
+    case SBX_WASI_NULL_DEVICE: *done = write ? iovecs->total : 0; return SBX_WASI_SUCCESS;
+    case SBX_WASI_INPUT: *done = sbx_wasi_input_read(descriptor->stdio, iovecs); return SBX_WASI_SUCCESS;
+    case SBX_WASI_OUTPUT: return sbx_wasi_output_write(descriptor->stdio, iovecs, done);
+    case SBX_WASI_FILE: return iovecs->total ? move_file(&t, iovecs, done) : SBX_WASI_SUCCESS;
+    default: return move_stream(&t, iovecs, done);
     }
 }
 

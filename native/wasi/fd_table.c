@@ -4,22 +4,26 @@
 #include <unistd.h>
 
 /* Rights of a directory itself. */
-#define LOOK (SBX_WASI_BIT(PATH_OPEN) | SBX_WASI_BIT(FD_READDIR) | SBX_WASI_BIT(PATH_READLINK) | SBX_WASI_BIT(PATH_FILESTAT_GET) |     \
-              SBX_WASI_BIT(FD_FILESTAT_GET) | SBX_WASI_BIT(FD_FDSTAT_SET_FLAGS) | SBX_WASI_BIT(FD_SYNC) | SBX_WASI_BIT(FD_DATASYNC))
-#define CHANGE (SBX_WASI_BIT(PATH_CREATE_DIRECTORY) | SBX_WASI_BIT(PATH_CREATE_FILE) | SBX_WASI_BIT(PATH_LINK_SOURCE) |                \
-                SBX_WASI_BIT(PATH_LINK_TARGET) | SBX_WASI_BIT(PATH_RENAME_SOURCE) | SBX_WASI_BIT(PATH_RENAME_TARGET) |                 \
-                SBX_WASI_BIT(PATH_FILESTAT_SET_SIZE) | SBX_WASI_BIT(PATH_FILESTAT_SET_TIMES) |                                         \
-                SBX_WASI_BIT(FD_FILESTAT_SET_TIMES) | SBX_WASI_BIT(PATH_SYMLINK) | SBX_WASI_BIT(PATH_REMOVE_DIRECTORY) |               \
-                SBX_WASI_BIT(PATH_UNLINK_FILE))
+#define LOOK                                                                                                              \
+    (SBX_WASI_BIT(PATH_OPEN) | SBX_WASI_BIT(FD_READDIR) | SBX_WASI_BIT(PATH_READLINK) | SBX_WASI_BIT(PATH_FILESTAT_GET) | \
+     SBX_WASI_BIT(FD_FILESTAT_GET) | SBX_WASI_BIT(FD_FDSTAT_SET_FLAGS) | SBX_WASI_BIT(FD_SYNC) | SBX_WASI_BIT(FD_DATASYNC))
+#define CHANGE                                                                                                            \
+    (SBX_WASI_BIT(PATH_CREATE_DIRECTORY) | SBX_WASI_BIT(PATH_CREATE_FILE) | SBX_WASI_BIT(PATH_LINK_SOURCE) |              \
+     SBX_WASI_BIT(PATH_LINK_TARGET) | SBX_WASI_BIT(PATH_RENAME_SOURCE) | SBX_WASI_BIT(PATH_RENAME_TARGET) |               \
+     SBX_WASI_BIT(PATH_FILESTAT_SET_SIZE) | SBX_WASI_BIT(PATH_FILESTAT_SET_TIMES) | SBX_WASI_BIT(FD_FILESTAT_SET_TIMES) | \
+     SBX_WASI_BIT(PATH_SYMLINK) | SBX_WASI_BIT(PATH_REMOVE_DIRECTORY) | SBX_WASI_BIT(PATH_UNLINK_FILE))
 /* Rights of a file. */
-#define READ (SBX_WASI_BIT(FD_READ) | SBX_WASI_BIT(FD_SEEK) | SBX_WASI_BIT(FD_TELL) | SBX_WASI_BIT(FD_ADVISE) |                        \
-              SBX_WASI_BIT(FD_FILESTAT_GET) | SBX_WASI_BIT(FD_FDSTAT_SET_FLAGS) | SBX_WASI_BIT(POLL_FD_READWRITE) |                    \
-              SBX_WASI_BIT(FD_SYNC) | SBX_WASI_BIT(FD_DATASYNC))
-#define WRITE (SBX_WASI_BIT(FD_WRITE) | SBX_WASI_BIT(FD_ALLOCATE) | SBX_WASI_BIT(FD_FILESTAT_SET_SIZE) |                               \
-               SBX_WASI_BIT(FD_FILESTAT_SET_TIMES))
+#define READ                                                                                               \
+    (SBX_WASI_BIT(FD_READ) | SBX_WASI_BIT(FD_SEEK) | SBX_WASI_BIT(FD_TELL) | SBX_WASI_BIT(FD_ADVISE) |     \
+     SBX_WASI_BIT(FD_FILESTAT_GET) | SBX_WASI_BIT(FD_FDSTAT_SET_FLAGS) | SBX_WASI_BIT(POLL_FD_READWRITE) | \
+     SBX_WASI_BIT(FD_SYNC) | SBX_WASI_BIT(FD_DATASYNC))
+#define WRITE                                                                                  \
+    (SBX_WASI_BIT(FD_WRITE) | SBX_WASI_BIT(FD_ALLOCATE) | SBX_WASI_BIT(FD_FILESTAT_SET_SIZE) | \
+     SBX_WASI_BIT(FD_FILESTAT_SET_TIMES))
 /* What cannot seek. Without seek and tell, C libraries take a character device for a terminal. */
-#define STREAM (SBX_WASI_BIT(FD_READ) | SBX_WASI_BIT(FD_WRITE) | SBX_WASI_BIT(FD_FILESTAT_GET) | SBX_WASI_BIT(FD_FDSTAT_SET_FLAGS) |   \
-                SBX_WASI_BIT(POLL_FD_READWRITE))
+#define STREAM                                                                                                            \
+    (SBX_WASI_BIT(FD_READ) | SBX_WASI_BIT(FD_WRITE) | SBX_WASI_BIT(FD_FILESTAT_GET) | SBX_WASI_BIT(FD_FDSTAT_SET_FLAGS) | \
+     SBX_WASI_BIT(POLL_FD_READWRITE))
 
 uint64_t sbx_wasi_directory_rights(bool writable) { return writable ? LOOK | CHANGE : LOOK; }
 uint64_t sbx_wasi_file_rights(bool writable) { return writable ? READ | WRITE : READ; }
@@ -29,7 +33,8 @@ uint64_t sbx_wasi_rights_of_kind(uint8_t kind, uint8_t filetype)
     switch (kind) {
     case SBX_WASI_DIRECTORY: return LOOK | CHANGE;
     case SBX_WASI_FILE: return READ | WRITE;
-    default: return filetype == SBX_WASI_FILETYPE_CHARACTER_DEVICE ? STREAM | SBX_WASI_BIT(FD_SEEK) | SBX_WASI_BIT(FD_TELL) : STREAM;
+    default:
+        return filetype == SBX_WASI_FILETYPE_CHARACTER_DEVICE ? STREAM | SBX_WASI_BIT(FD_SEEK) | SBX_WASI_BIT(FD_TELL) : STREAM;
     }
 }
 
@@ -109,7 +114,8 @@ sbx_wasi_result sbx_wasi_fd_close(sbx_wasi_call *call)
     return SBX_WASI_SUCCESS;
 }
 
-/* Arguments: from, to. Both must be open, so the table does not grow; `to` is closed, `from` becomes free. Onto itself: nothing. */
+/* Arguments: from, to. Both must be open, so the table does not grow; `to` is closed, `from` becomes free. Onto itself: nothing.
+ */
 sbx_wasi_result sbx_wasi_fd_renumber(sbx_wasi_call *call)
 {
     sbx_wasi *wasi = call->wasi;

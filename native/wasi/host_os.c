@@ -1,5 +1,6 @@
-/* The operating system beyond POSIX: confined opening, waiting in nanoseconds, random bytes, writes with flags, reading directories.
- * Linux from 5.6 on has all of it. Elsewhere directories are refused (ENOSYS), the rest falls back to what POSIX has. */
+/* The operating system beyond POSIX: confined opening, waiting in nanoseconds, random bytes, writes with flags, reading
+ * directories. Linux from 5.6 on has all of it. Elsewhere directories are refused (ENOSYS), the rest falls back to what POSIX
+ * has. */
 #include "wasi_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,8 @@
 int sbx_os_open_beneath(int directory, const char *path, int flags, mode_t mode)
 {
 #ifdef __linux__
-    struct open_how how = {.flags = (uint64_t)(unsigned)flags, .mode = flags & O_CREAT ? mode : 0,
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags,
+                           .mode = flags & O_CREAT ? mode : 0,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
 #ifdef O_LARGEFILE
     if (!(flags & O_PATH))
@@ -91,7 +93,13 @@ int sbx_os_allocate(int fd, uint64_t offset, uint64_t length)
 
 #ifdef __linux__
 /* The kernel's linux_dirent64. */
-typedef struct raw_entry { uint64_t inode; int64_t next; uint16_t length; uint8_t type; char name[]; } raw_entry;
+typedef struct raw_entry {
+    uint64_t inode;
+    int64_t next;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+} raw_entry;
 enum { NAME_AT = 19 };
 #endif
 
@@ -116,10 +124,12 @@ ssize_t sbx_os_read_directory(int fd, uint64_t cookie, uint8_t *buffer, size_t s
 bool sbx_os_next_entry(const uint8_t *buffer, size_t length, size_t *at, sbx_os_entry *out)
 {
 #ifdef __linux__
-    static const struct { uint8_t host, guest; } types[] = {
-        {1 /* DT_FIFO */, SBX_WASI_FILETYPE_UNKNOWN}, {2 /* DT_CHR */, SBX_WASI_FILETYPE_CHARACTER_DEVICE},
-        {4 /* DT_DIR */, SBX_WASI_FILETYPE_DIRECTORY}, {6 /* DT_BLK */, SBX_WASI_FILETYPE_BLOCK_DEVICE},
-        {8 /* DT_REG */, SBX_WASI_FILETYPE_REGULAR_FILE}, {10 /* DT_LNK */, SBX_WASI_FILETYPE_SYMBOLIC_LINK},
+    static const struct {
+        uint8_t host, guest;
+    } types[] = {
+        {1 /* DT_FIFO */, SBX_WASI_FILETYPE_UNKNOWN},        {2 /* DT_CHR */, SBX_WASI_FILETYPE_CHARACTER_DEVICE},
+        {4 /* DT_DIR */, SBX_WASI_FILETYPE_DIRECTORY},       {6 /* DT_BLK */, SBX_WASI_FILETYPE_BLOCK_DEVICE},
+        {8 /* DT_REG */, SBX_WASI_FILETYPE_REGULAR_FILE},    {10 /* DT_LNK */, SBX_WASI_FILETYPE_SYMBOLIC_LINK},
         {12 /* DT_SOCK */, SBX_WASI_FILETYPE_SOCKET_STREAM},
     };
     if (length - *at <= NAME_AT)
@@ -129,8 +139,11 @@ bool sbx_os_next_entry(const uint8_t *buffer, size_t length, size_t *at, sbx_os_
     if (raw.length <= NAME_AT || raw.length > length - *at)
         return false;
     const char *name = (const char *)buffer + *at + NAME_AT;
-    *out = (sbx_os_entry){.inode = raw.inode, .next = (uint64_t)raw.next, .name = name,
-                          .length = (uint32_t)strnlen(name, raw.length - NAME_AT), .filetype = SBX_WASI_FILETYPE_UNKNOWN};
+    *out = (sbx_os_entry){.inode = raw.inode,
+                          .next = (uint64_t)raw.next,
+                          .name = name,
+                          .length = (uint32_t)strnlen(name, raw.length - NAME_AT),
+                          .filetype = SBX_WASI_FILETYPE_UNKNOWN};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].host == raw.type)
             out->filetype = types[i].guest;

@@ -1,4 +1,5 @@
-/* Guest memory: checked access, little-endian numbers, and the structures whose layout differs between the two names of preview1. */
+/* Guest memory: checked access, little-endian numbers, and the structures whose layout differs between the two names of preview1.
+ */
 #include "wasi_internal.h"
 #include <string.h>
 #include "reader.h"

@@ -94,8 +94,8 @@ sbx_wasi_result sbx_wasi_path_filestat_set_times(sbx_wasi_call *call)
     return result;
 }
 
-/* Arguments: old fd, lookup flags, old path, new fd, new path. A link to what a link points at is refused: linkat would resolve it
- * without the confinement. */
+/* Arguments: old fd, lookup flags, old path, new fd, new path. A link to what a link points at is refused: linkat would resolve
+ * it without the confinement. */
 sbx_wasi_result sbx_wasi_path_link(sbx_wasi_call *call)
 {
     sbx_wasi_parent from, to;
@@ -119,8 +119,8 @@ sbx_wasi_result sbx_wasi_path_link(sbx_wasi_call *call)
     return result;
 }
 
-/* Arguments: fd, path, buffer, its length, where the count of bytes goes. What does not fit is cut, as in POSIX. An absolute text is not
- * told: it speaks of the host and leads nowhere for the guest. */
+/* Arguments: fd, path, buffer, its length, where the count of bytes goes. What does not fit is cut, as in POSIX. An absolute text
+ * is not told: it speaks of the host and leads nowhere for the guest. */
 sbx_wasi_result sbx_wasi_path_readlink(sbx_wasi_call *call)
 {
     uint32_t length = sbx_wasi_u32(call, 4);
@@ -131,7 +131,8 @@ sbx_wasi_result sbx_wasi_path_readlink(sbx_wasi_call *call)
     struct stat st;
     char text[PATH_MAX];
     ssize_t size = -1;
-    uint8_t *buffer = sbx_wasi_guest(call, sbx_wasi_u32(call, 3), length), *count = sbx_wasi_guest(call, sbx_wasi_u32(call, 5), 4);
+    uint8_t *buffer = sbx_wasi_guest(call, sbx_wasi_u32(call, 3), length),
+            *count = sbx_wasi_guest(call, sbx_wasi_u32(call, 5), 4);
     if (!buffer || !count)
         result = SBX_WASI_FAULT;
     else if (fstat(file, &st) == 0 && !S_ISLNK(st.st_mode))
@@ -188,8 +189,9 @@ sbx_wasi_result sbx_wasi_path_rename(sbx_wasi_call *call)
     return result;
 }
 
-/* Arguments: text, fd, new path. A text that is absolute or leads above fd is refused, so that the application does not trip over it
- * outside; links that later become such (their directory is moved) stay harmless to the guest, which never gets out through any link. */
+/* Arguments: text, fd, new path. A text that is absolute or leads above fd is refused, so that the application does not trip over
+ * it outside; links that later become such (their directory is moved) stay harmless to the guest, which never gets out through
+ * any link. */
 sbx_wasi_result sbx_wasi_path_symlink(sbx_wasi_call *call)
 {
     char target[SBX_WASI_PATH_SIZE], path[SBX_WASI_PATH_SIZE];

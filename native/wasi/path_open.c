@@ -14,8 +14,9 @@ typedef struct request {
     uint64_t rights, inheriting; /* what the new descriptor may have at most */
 } request;
 
-/* What the directory must allow, by what is asked. C libraries ask for no more than the directory passes on, others ask for everything;
- * so rights that it does not pass on are left out, but the wish to write is refused at once rather than at the first write. */
+/* What the directory must allow, by what is asked. C libraries ask for no more than the directory passes on, others ask for
+ * everything; so rights that it does not pass on are left out, but the wish to write is refused at once rather than at the first
+ * write. */
 static sbx_wasi_result check(const sbx_wasi_call *call, const sbx_wasi_descriptor *directory, request *wanted)
 {
     uint64_t needed = SBX_WASI_BIT(PATH_OPEN) | (wanted->oflags & CREAT ? SBX_WASI_BIT(PATH_CREATE_FILE) : 0) |
@@ -52,9 +53,11 @@ static sbx_wasi_result describe(int file, const request *wanted, sbx_wasi_descri
     struct stat st;
     if (fstat(file, &st) < 0)
         return sbx_wasi_errno(errno);
-    uint8_t kind = S_ISDIR(st.st_mode) ? SBX_WASI_DIRECTORY : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? SBX_WASI_FILE : SBX_WASI_STREAM;
-    *out = (sbx_wasi_descriptor){.kind = kind, .filetype = sbx_wasi_filetype_of(st.st_mode), .flags = (uint16_t)wanted->fdflags,
-                                 .host_fd = file};
+    uint8_t kind = S_ISDIR(st.st_mode)                          ? SBX_WASI_DIRECTORY
+                   : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? SBX_WASI_FILE
+                                                                : SBX_WASI_STREAM;
+    *out = (sbx_wasi_descriptor){
+        .kind = kind, .filetype = sbx_wasi_filetype_of(st.st_mode), .flags = (uint16_t)wanted->fdflags, .host_fd = file};
     out->rights = wanted->rights & sbx_wasi_rights_of_kind(out->kind, out->filetype);
     out->inheriting = kind == SBX_WASI_DIRECTORY ? wanted->inheriting : 0;
     if (kind == SBX_WASI_STREAM && isatty(file))

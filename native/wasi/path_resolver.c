@@ -1,6 +1,6 @@
-/* Paths of the guest, confined: everything before the last component is resolved by the kernel beneath the directory, in one step that
- * no concurrent rename can get between (openat2 with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS), and the last component either the same
- * way or by a call that does not follow it. */
+/* Paths of the guest, confined: everything before the last component is resolved by the kernel beneath the directory, in one step
+ * that no concurrent rename can get between (openat2 with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS), and the last component
+ * either the same way or by a call that does not follow it. */
 #include "wasi_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,8 @@ sbx_wasi_result sbx_wasi_resolve(sbx_wasi_call *call, int directory, const char 
     return SBX_WASI_AGAIN;
 }
 
-sbx_wasi_result sbx_wasi_resolve_parent(sbx_wasi_call *call, int directory, const char *path, sbx_wasi_result dots, sbx_wasi_parent *out)
+sbx_wasi_result sbx_wasi_resolve_parent(sbx_wasi_call *call, int directory, const char *path, sbx_wasi_result dots,
+                                        sbx_wasi_parent *out)
 {
     if (*path == '/')
         return SBX_WASI_NOTCAPABLE;
@@ -44,7 +45,8 @@ sbx_wasi_result sbx_wasi_resolve_parent(sbx_wasi_call *call, int directory, cons
     out->name[end - start] = 0;
     bool is_dots = strcmp(out->name, ".") == 0 || strcmp(out->name, "..") == 0;
     if (end < length)
-        strcpy(out->name + (end - start), "/"); /* only a directory may be meant: the kernel checks that, and follows nothing for it */
+        strcpy(out->name + (end - start),
+               "/"); /* only a directory may be meant: the kernel checks that, and follows nothing for it */
     out->fd = directory;
     out->owned = start > 0;
     if (start) {
@@ -67,7 +69,8 @@ void sbx_wasi_parent_release(sbx_wasi_parent *parent)
     parent->owned = false;
 }
 
-/* Follows `path` in words: how deep below the directory it ends, -1 as soon as it is above. Each component counts 1, ".." counts -1. */
+/* Follows `path` in words: how deep below the directory it ends, -1 as soon as it is above. Each component counts 1, ".." counts
+ * -1. */
 static int depth_after(const char *path, size_t length, int depth)
 {
     for (size_t at = 0; at < length && depth >= 0;) {

@@ -11,11 +11,11 @@ enum { EVENT = 32, MAX_SUBSCRIPTIONS = 65536 };
 
 typedef struct subscription {
     uint64_t userdata;
-    uint64_t deadline;                       /* CLOCK: on its clock */
-    const sbx_wasi_descriptor *descriptor;   /* FD_*: NULL with an error */
-    uint64_t bytes;                          /* FD_*: how many can be moved */
+    uint64_t deadline;                     /* CLOCK: on its clock */
+    const sbx_wasi_descriptor *descriptor; /* FD_*: NULL with an error */
+    uint64_t bytes;                        /* FD_*: how many can be moved */
     uint32_t clock;
-    int32_t poll_index;                      /* into the pollfds; -1: none */
+    int32_t poll_index; /* into the pollfds; -1: none */
     uint16_t error;
     uint8_t type;
     bool ready, hangup;
@@ -73,7 +73,8 @@ static void read_descriptor(waiting *w, const uint8_t *at, subscription *out)
         out->ready = false;
         out->descriptor = descriptor;
         out->poll_index = (int32_t)w->poll_count;
-        w->pollfds[w->poll_count++] = (struct pollfd){.fd = descriptor->host_fd, .events = out->type == FD_READ ? POLLIN : POLLOUT};
+        w->pollfds[w->poll_count++] =
+            (struct pollfd){.fd = descriptor->host_fd, .events = out->type == FD_READ ? POLLIN : POLLOUT};
         break;
     default: break;
     }
@@ -105,7 +106,8 @@ static void take_poll_result(const waiting *w, subscription *s)
     s->error = polled->revents & POLLNVAL ? SBX_WASI_BADF : 0;
     s->hangup = polled->revents & (POLLHUP | POLLERR);
     if (s->type == FD_READ)
-        s->bytes = ioctl(polled->fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (uint64_t)bytes : polled->revents & POLLIN && !s->hangup;
+        s->bytes =
+            ioctl(polled->fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (uint64_t)bytes : polled->revents & POLLIN && !s->hangup;
     else
         s->bytes = s->hangup ? 0 : 4096;
 }
@@ -199,7 +201,9 @@ sbx_wasi_result sbx_wasi_poll_oneoff(sbx_wasi_call *call)
         return SBX_WASI_FAULT;
     if (count > MAX_SUBSCRIPTIONS)
         return SBX_WASI_INVAL;
-    waiting w = {.call = call, .count = count, .subscriptions = sbx_calloc(count, sizeof(subscription)),
+    waiting w = {.call = call,
+                 .count = count,
+                 .subscriptions = sbx_calloc(count, sizeof(subscription)),
                  .pollfds = sbx_calloc(count, sizeof(struct pollfd))};
     sbx_wasi_result result = SBX_WASI_NOMEM;
     if (w.subscriptions && w.pollfds)

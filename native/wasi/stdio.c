@@ -13,7 +13,8 @@ static sbx_status usage(sbx_error *err, uint32_t fd)
 /* Rights by direction: 0 is read, 1 and 2 are written. */
 static uint64_t direction(uint32_t fd, uint64_t rights)
 {
-    uint64_t writing = SBX_WASI_BIT(FD_WRITE) | SBX_WASI_BIT(FD_ALLOCATE) | SBX_WASI_BIT(FD_FILESTAT_SET_SIZE) | SBX_WASI_BIT(FD_FILESTAT_SET_TIMES);
+    uint64_t writing = SBX_WASI_BIT(FD_WRITE) | SBX_WASI_BIT(FD_ALLOCATE) | SBX_WASI_BIT(FD_FILESTAT_SET_SIZE) |
+                       SBX_WASI_BIT(FD_FILESTAT_SET_TIMES);
     return rights & ~(fd == 0 ? writing : SBX_WASI_BIT(FD_READ) | SBX_WASI_BIT(FD_FILESTAT_SET_TIMES));
 }
 
@@ -39,7 +40,8 @@ sbx_status sbx_wasi_stdio_null(sbx_wasi *wasi, uint32_t fd, sbx_error *err)
 {
     if (fd > 2)
         return usage(err, fd);
-    place(wasi, fd, (sbx_wasi_descriptor){.kind = SBX_WASI_NULL_DEVICE, .filetype = SBX_WASI_FILETYPE_CHARACTER_DEVICE, .host_fd = -1});
+    place(wasi, fd,
+          (sbx_wasi_descriptor){.kind = SBX_WASI_NULL_DEVICE, .filetype = SBX_WASI_FILETYPE_CHARACTER_DEVICE, .host_fd = -1});
     return SBX_OK;
 }
 
@@ -53,11 +55,15 @@ sbx_status sbx_wasi_stdio_host(sbx_wasi *wasi, uint32_t fd, int host_fd, sbx_err
         int reason = own < 0 || flags < 0 ? errno : S_ISDIR(st.st_mode) ? EISDIR : errno;
         if (own >= 0)
             close(own);
-        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "standard stream %u cannot be taken from the host: %s", fd, strerror(reason));
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "standard stream %u cannot be taken from the host: %s", fd,
+                        strerror(reason));
     }
     bool file = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
-    place(wasi, fd, (sbx_wasi_descriptor){.kind = file ? SBX_WASI_FILE : SBX_WASI_STREAM, .filetype = sbx_wasi_filetype_of(st.st_mode),
-                                          .flags = flags & O_APPEND ? SBX_WASI_FDFLAG_APPEND : 0, .host_fd = own});
+    place(wasi, fd,
+          (sbx_wasi_descriptor){.kind = file ? SBX_WASI_FILE : SBX_WASI_STREAM,
+                                .filetype = sbx_wasi_filetype_of(st.st_mode),
+                                .flags = flags & O_APPEND ? SBX_WASI_FDFLAG_APPEND : 0,
+                                .host_fd = own});
     /* Seek and tell tell a C library that it is no terminal. */
     if (!file && isatty(own))
         wasi->descriptors[fd].rights &= ~(SBX_WASI_BIT(FD_SEEK) | SBX_WASI_BIT(FD_TELL));
@@ -73,7 +79,9 @@ sbx_status sbx_wasi_stdio_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *byte
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory for the input of standard stream %u", fd);
     if (length)
         memcpy(copy, bytes, length);
-    place(wasi, fd, (sbx_wasi_descriptor){.kind = SBX_WASI_INPUT, .filetype = SBX_WASI_FILETYPE_UNKNOWN, .host_fd = -1, .stdio = &wasi->stdio[fd]});
+    place(wasi, fd,
+          (sbx_wasi_descriptor){
+              .kind = SBX_WASI_INPUT, .filetype = SBX_WASI_FILETYPE_UNKNOWN, .host_fd = -1, .stdio = &wasi->stdio[fd]});
     wasi->stdio[fd] = (sbx_wasi_stdio){.bytes = copy, .length = length, .capacity = length};
     return SBX_OK;
 }
@@ -82,7 +90,9 @@ sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_er
 {
     if (fd > 2)
         return usage(err, fd);
-    place(wasi, fd, (sbx_wasi_descriptor){.kind = SBX_WASI_OUTPUT, .filetype = SBX_WASI_FILETYPE_UNKNOWN, .host_fd = -1, .stdio = &wasi->stdio[fd]});
+    place(wasi, fd,
+          (sbx_wasi_descriptor){
+              .kind = SBX_WASI_OUTPUT, .filetype = SBX_WASI_FILETYPE_UNKNOWN, .host_fd = -1, .stdio = &wasi->stdio[fd]});
     wasi->stdio[fd] = (sbx_wasi_stdio){.cap = cap, .is_output = true};
     return SBX_OK;
 }

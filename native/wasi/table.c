@@ -2,7 +2,10 @@
 #include "wasi_internal.h"
 #include <string.h>
 
-typedef struct entry { const char *name, *signature; sbx_wasi_result (*function)(sbx_wasi_call *); } entry;
+typedef struct entry {
+    const char *name, *signature;
+    sbx_wasi_result (*function)(sbx_wasi_call *);
+} entry;
 
 static const entry table[SBX_WASI_FUNCTION_COUNT] = {
 #define X(name, signature) {#name, signature, sbx_wasi_##name},
@@ -19,7 +22,10 @@ static bool same(const char *text, const uint8_t *bytes, size_t length)
 
 uint32_t sbx_wasi_function_count(void) { return SBX_WASI_FUNCTION_COUNT; }
 const char *sbx_wasi_function_name(uint32_t index) { return index < SBX_WASI_FUNCTION_COUNT ? table[index].name : NULL; }
-const char *sbx_wasi_function_signature(uint32_t index) { return index < SBX_WASI_FUNCTION_COUNT ? table[index].signature : NULL; }
+const char *sbx_wasi_function_signature(uint32_t index)
+{
+    return index < SBX_WASI_FUNCTION_COUNT ? table[index].signature : NULL;
+}
 
 bool sbx_wasi_is_module(const uint8_t *module, size_t length)
 {
@@ -31,13 +37,16 @@ bool sbx_wasi_charge(const sbx_wasi_call *call, uint64_t bytes)
     return !call->metered || sbx_call_engine_charge(call->engine, bytes / 8);
 }
 
-/* Native function of every import: brings the arguments into the form that the C types promise, and the outcome back. The slots are
- * written only when the guest goes on: an interrupted call is run again with the arguments that it left there. */
+/* Native function of every import: brings the arguments into the form that the C types promise, and the outcome back. The slots
+ * are written only when the guest goes on: an interrupted call is run again with the arguments that it left there. */
 static sbx_status enter(sbx_call_engine *engine, sbx_instance *caller, void *data, uint64_t *values)
 {
     const sbx_wasi_binding *binding = data;
     const entry *function = &table[binding->function];
-    sbx_wasi_call call = {.wasi = binding->wasi, .engine = engine, .memory = caller->memory0, .unstable = binding->unstable,
+    sbx_wasi_call call = {.wasi = binding->wasi,
+                          .engine = engine,
+                          .memory = caller->memory0,
+                          .unstable = binding->unstable,
                           .metered = caller->image && caller->image->header->metered};
     for (unsigned i = 0; function->signature[i] != ':'; i++)
         call.args[i] = function->signature[i] == 'i' ? (uint32_t)values[i] : values[i];
@@ -74,7 +83,8 @@ sbx_status sbx_wasi_function(sbx_wasi *wasi, sbx_store *store, const uint8_t *mo
         index++;
     if (index == SBX_WASI_FUNCTION_COUNT || (!unstable && !same(modules[0], module, module_length))) {
         char text[2][96];
-        return sbx_fail(err, SBX_LINK, SBX_NO_OFFSET, "unknown import: %s.%s", sbx_printable(text[0], sizeof text[0], module, module_length),
+        return sbx_fail(err, SBX_LINK, SBX_NO_OFFSET, "unknown import: %s.%s",
+                        sbx_printable(text[0], sizeof text[0], module, module_length),
                         sbx_printable(text[1], sizeof text[1], name, name_length));
     }
     sbx_valtype types[SBX_WASI_MAX_PARAMS + 1];
@@ -82,5 +92,7 @@ sbx_status sbx_wasi_function(sbx_wasi *wasi, sbx_store *store, const uint8_t *mo
     sbx_wasi_binding *binding = &wasi->bindings[unstable][index];
     *binding = (sbx_wasi_binding){wasi, index, unstable};
     *out = sbx_store_native_function(store, &type, enter, binding);
-    return *out ? SBX_OK : sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory for the import %s.%s", modules[unstable], table[index].name);
+    return *out ? SBX_OK
+                : sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory for the import %s.%s", modules[unstable],
+                           table[index].name);
 }

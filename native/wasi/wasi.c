@@ -46,7 +46,8 @@ sbx_status sbx_wasi_limit(sbx_wasi *wasi, uint32_t descriptors, uint64_t random_
     if (!descriptors)
         descriptors = DEFAULT_DESCRIPTORS;
     if (descriptors < 3 || descriptors > MAX_DESCRIPTORS)
-        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "the limit of open descriptors must be 3 to %d, not %u", MAX_DESCRIPTORS, descriptors);
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "the limit of open descriptors must be 3 to %d, not %u", MAX_DESCRIPTORS,
+                        descriptors);
     wasi->descriptor_limit = descriptors;
     wasi->random_limit = random_bytes;
     return SBX_OK;
@@ -56,19 +57,19 @@ static sbx_status open_refused(int reason, sbx_error *err)
 {
     switch (reason) {
     case ENOSYS:
-        return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "this system has no openat2 (Linux from 5.6 on has): directories cannot be granted");
-    case ENOTDIR:
-        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a directory to grant is not a directory");
-    default:
-        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a directory to grant cannot be opened: %s", strerror(reason));
+        return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET,
+                        "this system has no openat2 (Linux from 5.6 on has): directories cannot be granted");
+    case ENOTDIR: return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a directory to grant is not a directory");
+    default: return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a directory to grant cannot be opened: %s", strerror(reason));
     }
 }
 
-sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *guest_path, size_t length, bool writable, sbx_error *err)
+sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *guest_path, size_t length, bool writable,
+                                sbx_error *err)
 {
     if (!length || length >= SBX_WASI_PATH_SIZE || memchr(guest_path, 0, length) || !sbx_is_utf8(guest_path, length))
-        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "the guest's path of a directory must be 1 to %d bytes of UTF-8 without NUL",
-                        SBX_WASI_PATH_SIZE - 1);
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET,
+                        "the guest's path of a directory must be 1 to %d bytes of UTF-8 without NUL", SBX_WASI_PATH_SIZE - 1);
     uint32_t fd;
     sbx_wasi_result result = sbx_wasi_descriptor_reserve(wasi, &fd);
     if (result)
@@ -85,7 +86,12 @@ sbx_status sbx_wasi_preopen_dir(sbx_wasi *wasi, int host_fd, const uint8_t *gues
     }
     memcpy(name, guest_path, length);
     uint64_t rights = sbx_wasi_directory_rights(writable);
-    wasi->descriptors[fd] = (sbx_wasi_descriptor){.kind = SBX_WASI_DIRECTORY, .filetype = SBX_WASI_FILETYPE_DIRECTORY, .host_fd = own,
-        .rights = rights, .inheriting = rights | sbx_wasi_file_rights(writable), .preopen_name = name, .preopen_length = (uint32_t)length};
+    wasi->descriptors[fd] = (sbx_wasi_descriptor){.kind = SBX_WASI_DIRECTORY,
+                                                  .filetype = SBX_WASI_FILETYPE_DIRECTORY,
+                                                  .host_fd = own,
+                                                  .rights = rights,
+                                                  .inheriting = rights | sbx_wasi_file_rights(writable),
+                                                  .preopen_name = name,
+                                                  .preopen_length = (uint32_t)length};
     return SBX_OK;
 }

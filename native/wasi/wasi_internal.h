@@ -1,9 +1,9 @@
-/* What the files of native/wasi share: the table of functions, the numbers of the specification, descriptors, one call's context.
+/* What the files of native/wasi share: the table of functions, the specification's numbers, descriptors, one call's context.
  *
  * Choices that hold everywhere:
  * - A pointer of the guest that leaves its memory answers `fault`; nothing has happened then. Result pointers are checked first.
  * - Rights are checked before anything else is done with a descriptor: missing ones answer `notcapable`.
- * - A path that leaves its directory, or begins with "/", answers `notcapable`; one that is not UTF-8 `ilseq`; with NUL in it `inval`.
+ * - A path that leaves its directory, or begins with "/", answers `notcapable`; one that is not UTF-8 `ilseq`; with NUL `inval`.
  * - An interrupted call has changed nothing and kept its arguments: it may be run again from the start. */
 #ifndef SBX_WASI_INTERNAL_H
 #define SBX_WASI_INTERNAL_H
@@ -241,7 +241,7 @@ sbx_wasi_result sbx_wasi_set_times(sbx_wasi *wasi, uint64_t atim, uint64_t mtim,
 int sbx_os_open_beneath(int directory, const char *path, int flags, mode_t mode); /* ENOSYS where it cannot be confined */
 int sbx_os_wait(int fd, short events, uint64_t ns, short *revents);               /* 1 ready, 0 not */
 int sbx_os_wait_many(void *pollfds, uint32_t count, uint64_t ns);
-int sbx_os_random(uint8_t *to, size_t length);                                    /* at most 256 bytes of one go elsewhere, 64 KiB on Linux */
+int sbx_os_random(uint8_t *to, size_t length); /* how many it gave */
 ssize_t sbx_os_write(int fd, const struct iovec *iov, int count, int64_t offset /* -1: at the position */, uint16_t fdflags);
 int sbx_os_allocate(int fd, uint64_t offset, uint64_t length);
 typedef struct sbx_os_entry { uint64_t inode, next; const char *name; uint32_t length; uint8_t filetype; } sbx_os_entry;

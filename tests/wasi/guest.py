@@ -1,4 +1,4 @@
-"""A guest that forwards: a module whose exports call the WASI functions of the same names, and Python as the program behind it."""
+"""A guest that forwards: a module whose exports call the WASI functions of the same names, with Python as the program."""
 
 from __future__ import annotations
 
@@ -36,6 +36,28 @@ CHARACTER_DEVICE, IS_DIRECTORY, IS_FILE, IS_LINK = 2, 3, 4, 7
 RESULT, PATH, PATH2, BUFFER, IOVECS = 0x100, 0x1000, 0x3000, 0x8000, 0x6000
 PAGES = 4
 
+# The specification's functions in its order, by area: name:parameters; i = i32, I = i64. All but proc_exit answer one i32.
+SPECIFICATION = """
+args get:ii sizes_get:ii
+environ get:ii sizes_get:ii
+clock res_get:ii time_get:iIi
+fd advise:iIIi allocate:iII close:i datasync:i fdstat_get:ii fdstat_set_flags:ii fdstat_set_rights:iII filestat_get:ii
+fd filestat_set_size:iI filestat_set_times:iIIi pread:iiiIi prestat_get:ii prestat_dir_name:iii pwrite:iiiIi read:iiii
+fd readdir:iiiIi renumber:ii seek:iIii sync:i tell:ii write:iiii
+path create_directory:iii filestat_get:iiiii filestat_set_times:iiiiIIi link:iiiiiii open:iiiiiIIii readlink:iiiiii
+path remove_directory:iii rename:iiiiii symlink:iiiii unlink_file:iii
+poll oneoff:iiii
+proc exit:i raise:i
+sched yield:
+random get:ii
+sock accept:iii recv:iiiiii send:iiiii shutdown:ii
+"""
+FUNCTIONS: dict[str, tuple[str, str]] = {
+    f"{area}_{name}": (params, "" if (area, name) == ("proc", "exit") else "i")
+    for area, *entries in map(str.split, SPECIFICATION.strip().splitlines())
+    for name, params in (entry.split(":") for entry in entries)
+}
+
 
 def leb(number: int) -> bytes:
     """Unsigned LEB128."""
@@ -58,32 +80,21 @@ def section(number: int, entries: Sequence[bytes]) -> bytes:
     return bytes([number]) + leb(len(body)) + body
 
 
-def signatures() -> dict[str, tuple[str, str]]:
-    """Every function of the core's table: name to (parameters, results), in its letters."""
-    out = {}
-    for index in range(native.plain("sbx_wasi_function_count")):
-        name = native.ffi.string(native.plain("sbx_wasi_function_name", index)).decode()
-        params, results = native.ffi.string(native.plain("sbx_wasi_function_signature", index)).decode().split(":")
-        out[name] = (params, results)
-    return out
-
-
 def forwarding_module(module: str, functions: dict[str, tuple[str, str]], pages: int = PAGES) -> bytes:
     """Imports each function and exports one of the same name that calls it; exports the memory too."""
     codes = {"i": b"\x7f", "I": b"\x7e"}
     types, imports, own, exports, bodies = [], [], [], [], []
     for index, (name, (params, results)) in enumerate(functions.items()):
-        types.append(
-            b"\x60" + leb(len(params)) + b"".join(codes[c] for c in params) + leb(len(results)) + b"".join(codes[c] for c in results)
-        )
+        valtypes = [leb(len(letters)) + b"".join(codes[c] for c in letters) for letters in (params, results)]
+        types.append(b"\x60" + b"".join(valtypes))
         imports.append(text(module) + text(name) + b"\x00" + leb(index))
         own.append(leb(index))
         exports.append(text(name) + b"\x00" + leb(len(functions) + index))
         body = b"\x00" + b"".join(b"\x20" + leb(i) for i in range(len(params))) + b"\x10" + leb(index) + b"\x0b"
         bodies.append(leb(len(body)) + body)
     exports.append(text("memory") + b"\x02\x00")
-    memory = section(5, [b"\x00" + leb(pages)])
-    return b"\0asm\x01\0\0\0" + section(1, types) + section(2, imports) + section(3, own) + memory + section(7, exports) + section(10, bodies)
+    sections = {1: types, 2: imports, 3: own, 5: [b"\x00" + leb(pages)], 7: exports, 10: bodies}
+    return b"\0asm\x01\0\0\0" + b"".join(section(number, entries) for number, entries in sections.items())
 
 
 class Guest:
@@ -95,7 +106,7 @@ class Guest:
         self.engine = Engine(metered=metered)
         self.store = Store(self.engine)
         self.wasi = Wasi(self.store)
-        self.code = Module(forwarding_module(module, signatures(), pages))
+        self.code = Module(forwarding_module(module, FUNCTIONS, pages))
         self.engine.compile_module(self.code)
         self.instance = self.store.instantiate(self.code, imports=self.wasi.imports(self.engine.image(self.code)))
         self.memory = cast(MemoryInstance, self.instance.exports["memory"])
@@ -153,8 +164,8 @@ class Guest:
         return int.from_bytes(self.memory.read(address, 8), "little")
 
     def open(
-        self, directory: int, path: str | bytes, oflags: int = 0, rights: int = READ_RIGHTS, fdflags: int = 0, follow: bool = True,
-        inheriting: int = ALL_RIGHTS,
+        self, directory: int, path: str | bytes, oflags: int = 0, rights: int = READ_RIGHTS, fdflags: int = 0,
+        follow: bool = True, inheriting: int = ALL_RIGHTS,
     ) -> tuple[int, int]:  # fmt: skip
         """path_open: (errno, descriptor)."""
         error = self.path_open(directory, int(follow), *self.path(path), oflags, rights, inheriting, fdflags, RESULT)
@@ -209,7 +220,9 @@ class Guest:
                 return
             assert at, "not one entry fits"
 
-    def subscription(self, userdata: int, kind: int, *, fd: int = 0, clock: int = 1, timeout: int = 0, absolute: bool = False) -> bytes:
+    def subscription(
+        self, userdata: int, kind: int, *, fd: int = 0, clock: int = 1, timeout: int = 0, absolute: bool = False
+    ) -> bytes:
         """One subscription in the layout of this guest's module."""
         if kind:
             content = struct.pack("<I", fd)

@@ -8,9 +8,29 @@ from pathlib import Path
 import pytest
 
 from .guest import (
-    ALL_RIGHTS, BADF, BUFFER, CREAT, DIRECTORY, FAULT, FBIG, FD_READDIR, INVAL, IOVECS, IS_DIRECTORY, IS_FILE, IS_LINK, ISDIR, MFILE,
-    NAMETOOLONG, NOTDIR, RESULT, SPIPE, SUCCESS, UNSTABLE, Guest,
-)  # fmt: skip
+    ALL_RIGHTS,
+    BADF,
+    BUFFER,
+    CREAT,
+    DIRECTORY,
+    FAULT,
+    FBIG,
+    FD_READDIR,
+    INVAL,
+    IOVECS,
+    IS_DIRECTORY,
+    IS_FILE,
+    IS_LINK,
+    ISDIR,
+    MFILE,
+    NAMETOOLONG,
+    NOTDIR,
+    RESULT,
+    SPIPE,
+    SUCCESS,
+    UNSTABLE,
+    Guest,
+)
 
 
 def test_preopened_directories_are_listed_from_3_on(guest: Guest, tree: Path) -> None:
@@ -79,7 +99,15 @@ def test_renumber(guest: Guest, tree: Path) -> None:
     assert guest.read(second)[0] == BADF
     assert guest.fd_renumber(first, first) == SUCCESS
     assert guest.read(first) == (SUCCESS, b"")
-    for source, target in ((99, first), (first, 99), (99, 99), (first, 0xFFFFFFFF), (0xFFFFFFFF, first), (first, 1 << 31), (second, first)):
+    for source, target in (
+        (99, first),
+        (first, 99),
+        (99, 99),
+        (first, 0xFFFFFFFF),
+        (0xFFFFFFFF, first),
+        (first, 1 << 31),
+        (second, first),
+    ):
         assert guest.fd_renumber(source, target) == BADF, (source, target)
     assert guest.fd_renumber(first, directory) == SUCCESS, "over a preopened directory"
     assert guest.fd_prestat_get(directory, RESULT) == BADF
@@ -109,7 +137,14 @@ def test_seek_and_tell(guest: Guest, tree: Path) -> None:
     start, current, end = (2, 0, 1) if guest.module == UNSTABLE else (0, 1, 2)
     directory = guest.grant(tree)
     file = guest.opened(directory, "file", 0, ALL_RIGHTS)
-    for offset, whence, position in ((4, start, 4), (2, current, 6), (-1, current, 5), (-3, end, 7), (100, end, 110), (0, start, 0)):
+    for offset, whence, position in (
+        (4, start, 4),
+        (2, current, 6),
+        (-1, current, 5),
+        (-3, end, 7),
+        (100, end, 110),
+        (0, start, 0),
+    ):
         assert guest.fd_seek(file, offset, whence, RESULT) == SUCCESS
         assert guest.u64() == position
         assert guest.fd_tell(file, RESULT) == SUCCESS

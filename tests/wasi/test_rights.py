@@ -8,9 +8,30 @@ from pathlib import Path
 import pytest
 
 from .guest import (
-    ALL_RIGHTS, APPEND, BADF, BUFFER, CREAT, DIRECTORY, FD_READ, FD_READDIR, FD_SEEK, FD_WRITE, INVAL, IS_DIRECTORY, IS_FILE, ISDIR,
-    NOTCAPABLE, PATH2, PATH_OPEN, READ_RIGHTS, RESULT, SUCCESS, TRUNC, WRITE_RIGHTS, Guest,
-)  # fmt: skip
+    ALL_RIGHTS,
+    APPEND,
+    BADF,
+    BUFFER,
+    CREAT,
+    DIRECTORY,
+    FD_READ,
+    FD_READDIR,
+    FD_SEEK,
+    FD_WRITE,
+    INVAL,
+    IS_DIRECTORY,
+    IS_FILE,
+    ISDIR,
+    NOTCAPABLE,
+    PATH2,
+    PATH_OPEN,
+    READ_RIGHTS,
+    RESULT,
+    SUCCESS,
+    TRUNC,
+    WRITE_RIGHTS,
+    Guest,
+)
 
 
 def fdstat(guest: Guest, fd: int) -> tuple[int, int, int, int]:
@@ -23,7 +44,9 @@ def fdstat(guest: Guest, fd: int) -> tuple[int, int, int, int]:
 def contents(tree: Path) -> list[tuple[str, bytes, int]]:
     """Names, bytes and times of all that is in the directory."""
     return [
-        (str(p), p.read_bytes() if p.is_file() else b"", p.lstat().st_mtime_ns) for p in sorted(tree.rglob("*")) if p.name not in ("up", "out_dir")
+        (str(p), p.read_bytes() if p.is_file() else b"", p.lstat().st_mtime_ns)
+        for p in sorted(tree.rglob("*"))
+        if p.name not in ("up", "out_dir")
     ]
 
 
@@ -129,7 +152,8 @@ def test_append_writes_at_the_end_and_pwrite_does_not(guest: Guest, tree: Path) 
 
 
 @pytest.mark.parametrize(
-    ("oflags", "fdflags", "lookup"), [(16, 0, 0), (0xFFFF, 0, 0), (CREAT | DIRECTORY, 0, 0), (TRUNC | DIRECTORY, 0, 0), (0, 32, 0), (0, 0, 2)]
+    ("oflags", "fdflags", "lookup"),
+    [(16, 0, 0), (0xFFFF, 0, 0), (CREAT | DIRECTORY, 0, 0), (TRUNC | DIRECTORY, 0, 0), (0, 32, 0), (0, 0, 2)],
 )
 def test_unknown_flags_are_invalid(guest: Guest, tree: Path, oflags: int, fdflags: int, lookup: int) -> None:
     directory = guest.grant(tree)

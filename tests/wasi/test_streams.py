@@ -15,8 +15,22 @@ from sandboxhost.errors import DeadlineExceeded
 from sandboxworker.context import CallContext
 
 from .guest import (
-    AGAIN, BADF, BUFFER, CHARACTER_DEVICE, FAULT, FD_SEEK, FD_TELL, IS_FILE, NONBLOCK, NOSPC, NOTCAPABLE, RESULT, SPIPE, SUCCESS, Guest,
-)  # fmt: skip
+    AGAIN,
+    BADF,
+    BUFFER,
+    CHARACTER_DEVICE,
+    FAULT,
+    FD_SEEK,
+    FD_TELL,
+    IS_FILE,
+    NONBLOCK,
+    NOSPC,
+    NOTCAPABLE,
+    RESULT,
+    SPIPE,
+    SUCCESS,
+    Guest,
+)
 
 
 def filetype_and_rights(guest: Guest, fd: int) -> tuple[int, int]:

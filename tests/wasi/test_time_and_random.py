@@ -12,7 +12,7 @@ import pytest
 from sandboxhost.errors import DeadlineExceeded, FuelExhausted
 from sandboxworker.context import CallContext
 
-from .guest import ALL_RIGHTS, BADF, BUFFER, CREAT, FAULT, INVAL, NOTCAPABLE, RESULT, SUCCESS, BOTH, Guest
+from .guest import ALL_RIGHTS, BADF, BOTH, BUFFER, CREAT, FAULT, INVAL, NOTCAPABLE, RESULT, SUCCESS, Guest
 
 REALTIME, MONOTONIC, PROCESS_CPU, THREAD_CPU = range(4)
 MS = 1_000_000
@@ -122,7 +122,8 @@ def test_poll_on_streams(guest: Guest, tree: Path) -> None:
     assert guest.read(0)[1] == b"12345"
     os.close(to_guest)
     assert guest.poll(read_input) == (SUCCESS, [(1, 0, ON_READ, 0, 1)]), "hung up"
-    assert guest.poll(guest.subscription(4, ON_READ, fd=99), guest.subscription(5, ON_READ, fd=1), guest.subscription(6, 0, clock=9)) == (
+    wrong = guest.subscription(4, ON_READ, fd=99), guest.subscription(5, ON_READ, fd=1), guest.subscription(6, 0, clock=9)
+    assert guest.poll(*wrong) == (
         SUCCESS, [(4, BADF, ON_READ, 0, 0), (5, NOTCAPABLE, ON_READ, 0, 0), (6, INVAL, ON_CLOCK, 0, 0)],
     )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""C programs of the tests, built for WASI."""
