@@ -173,3 +173,4 @@ sbx_status sbx_wasi_function(sbx_wasi *wasi, sbx_store *store, const uint8_t *mo
 int sbx_process_follow_parent(int parent);
 int sbx_process_no_new_privileges(void);
 int sbx_process_not_dumpable(void);
+bool sbx_process_sanitized(void);

@@ -5,6 +5,20 @@
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
+#endif
+
+bool sbx_process_sanitized(void)
+{
+#if defined __SANITIZE_ADDRESS__
+    return true;
+#elif defined __has_feature
+    return __has_feature(address_sanitizer);
+#else
+    return false;
+#endif
+}
+
+#ifdef __linux__
 
 int sbx_process_follow_parent(int parent)
 {

@@ -1,6 +1,7 @@
 /* A process's own restrictions; the order they come in is in workers/sandboxworker/bootstrap.py. Each answers 0 or -errno. */
 #ifndef SBX_PROCESS_H
 #define SBX_PROCESS_H
+#include <stdbool.h>
 
 /* SIGKILL when the thread that forked this process ends; -ESRCH when `parent` is not the parent any more. */
 int sbx_process_follow_parent(int parent);
@@ -8,4 +9,6 @@ int sbx_process_follow_parent(int parent);
 int sbx_process_no_new_privileges(void);
 /* No core dump, no ptrace, /proc/PID owned by root. */
 int sbx_process_not_dumpable(void);
+/* True in a build with AddressSanitizer. */
+bool sbx_process_sanitized(void);
 #endif

@@ -33,7 +33,8 @@ class WorkerDriver:
         self.transport = Transport()
         self.identity = b"w" + secrets.token_bytes(15)
         self.process = Process("worker")
-        boot = options.WorkerOptions(self.transport.endpoint, self.identity, threads, (limits or ProcessLimits()).to_wire())
+        limits = limits or ProcessLimits()
+        boot = options.WorkerOptions(self.transport.endpoint, self.identity, threads, limits.to_wire())
         self.process.send(wire.encode([wire.Boot(boot.encode())]))
         self.answers: deque[Any] = deque()
         self.next_id = 0
@@ -55,9 +56,8 @@ class WorkerDriver:
             for worker, frame in self.transport.receive():
                 assert worker == self.identity and frame is not None
                 self.answers.extend(wire.decode(frame, wire.Direction.TO_HOST))
-            if not self.answers:
-                if time.monotonic() > end or self.process.reap(0.001):
-                    raise TimeoutError(f"{self.process.reason}: {self.process.last_words()}")
+            if not self.answers and (time.monotonic() > end or self.process.reap(0.001)):
+                raise TimeoutError(f"{self.process.reason}: {self.process.last_words()}")
         return self.answers.popleft()
 
     def expect(self, kind: type[M]) -> M:
@@ -71,9 +71,11 @@ class WorkerDriver:
         """Hands a module over; returns the LOADED or FAILED. directories: (guest path, host path, writable)."""
         image = image_of(data, metered=limits is not None and limits.fuel is not None)
         fds = [shm.sealed_copy(image, "image"), *(os.open(host, os.O_RDONLY | os.O_DIRECTORY) for _, host, _ in directories)]
-        fields: dict[str, Any] = dict(
-            instance="fresh", functions=(), directories=tuple((guest, writable) for guest, _, writable in directories), environment=(),
-            arguments=("plugin",), clock_ns=None, random_seed=1, limits=(limits or Limits()).to_wire(), image_bytes=len(image))
+        fields: dict[str, Any] = {
+            "instance": "fresh", "functions": (), "directories": tuple((guest, writable) for guest, _, writable in directories),
+            "environment": (), "arguments": ("plugin",), "clock_ns": None, "random_seed": 1,
+            "limits": (limits or Limits()).to_wire(), "image_bytes": len(image),
+        }
         fields |= more
         self.process.send(wire.encode([wire.Descriptors("load", plugin, len(fds))]), fds)
         for fd in fds:
@@ -82,8 +84,8 @@ class WorkerDriver:
         self.send(wire.Load(self.next_id, plugin, name, options.LoadOptions(**fields).encode()))
         return self.receive()
 
-    def call(self, function: str, params: tuple[ValueType, ...] = (), values: tuple[Any, ...] = (), *, plugin: int = 1, parent: int = 0,
-             fuel: int = wire.UNLIMITED, seconds: float = 10.0) -> int:  # fmt: skip
+    def call(self, function: str, params: tuple[ValueType, ...] = (), values: tuple[Any, ...] = (), *, plugin: int = 1,
+             parent: int = 0, fuel: int = wire.UNLIMITED, seconds: float = 10.0) -> int:  # fmt: skip
         """Sends a CALL; returns its id."""
         self.next_id += 1
         left = wire.Signed(int(seconds * 1e9))

@@ -45,7 +45,7 @@ def restrict(parent: int, limits: ProcessLimits) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
-        (resource.RLIMIT_DATA, None if sanitized() else limits.data),
+        (resource.RLIMIT_DATA, None if native.sanitized() else limits.data),
         (resource.RLIMIT_CPU, limits.cpu_seconds),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_FSIZE, limits.file_bytes),
@@ -58,12 +58,6 @@ def seal() -> None:
     """Step 10, after the last thread has started: no more processes, no look from outside. Raises OSError."""
     lower(resource.RLIMIT_NPROC, 0)
     native.system("sbx_process_not_dumpable")
-
-
-def sanitized() -> bool:
-    """True in a test build with AddressSanitizer, whose shadow is terabytes of data memory: no RLIMIT_DATA leaves room for it."""
-    with open("/proc/self/maps", "rb") as maps:
-        return b"/libasan." in maps.read()
 
 
 def lower(kind: int, value: int) -> None:

@@ -204,6 +204,7 @@ class CallEngine:
         finally:
             store.running.pop()
             self.host_thread = 0
+        self.check_context()  # the interrupt may have come while the host function ran, and have ended a nested call there
 
     def check_context(self) -> None:
         """While suspended: abandons the activation and raises when the context has expired."""

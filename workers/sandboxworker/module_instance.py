@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -239,18 +240,29 @@ class ModuleInstance:
         self.pointer = pointer
         self.name = name
         self.image = image
-        self.exports: Mapping[str, Extern] = Exports(self)
+        # What leads back to this object is held weakly or not at all, so that the last user's going frees everything at once.
+        self._engine: weakref.ref[ModuleEngine] | None = None
+        self._made: dict[str, Extern] = {}
 
     def __repr__(self) -> str:
         return f"<ModuleInstance {self.name or hex(native.address(self.pointer))}>"
 
-    @cached_property
+    @property
+    def exports(self) -> Mapping[str, Extern]:
+        """The exports by name."""
+        return Exports(self)
+
+    @property
     def engine(self) -> ModuleEngine:
         """The module engine over the instance's functions."""
         from .module_engine import ModuleEngine
 
-        imported = [self.function(i) for i in range(self.image.imported_function_count)]
-        return ModuleEngine(self.store.engine, self.name, self.image, imported, self.functions)
+        made = self._engine() if self._engine else None
+        if made is None:
+            imported = [self.function(i) for i in range(self.image.imported_function_count)]
+            made = ModuleEngine(self.store.engine, self.name, self.image, imported, self.functions)
+            self._engine = weakref.ref(made)
+        return made
 
     @cached_property
     def memories(self) -> list[MemoryInstance]:
@@ -279,12 +291,18 @@ class ModuleInstance:
     def find_export(self, name: str) -> Extern:
         """An export. Raises KeyError."""
         self.store.check_open()
+        if name in self._made:
+            return self._made[name]
         found = native.instance_export(self.pointer, name)
         if found is None:
             raise KeyError(name)
         kind, pointer = found
         if kind == ExternKind.FUNC:
             return self.store.function_for(pointer)
+        made: Extern
         if kind == ExternKind.TABLE:
-            return TableInstance(self.store, pointer)
-        return MemoryInstance(self.store, pointer) if kind == ExternKind.MEMORY else GlobalInstance(self.store, pointer)
+            made = TableInstance(self.store, pointer)
+        else:
+            made = MemoryInstance(self.store, pointer) if kind == ExternKind.MEMORY else GlobalInstance(self.store, pointer)
+        self._made[name] = made
+        return made

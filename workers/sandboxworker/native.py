@@ -41,7 +41,7 @@ OUT_OF_FUEL: int = lib.SBX_OUT_OF_FUEL
 STACK_EXHAUSTED: int = lib.SBX_STACK_EXHAUSTED
 PAGE_SIZE: int = lib.SBX_PAGE_SIZE
 FUNCTION_WASM: int = lib.SBX_FUNCTION_WASM
-VALUE_SLOTS = 1024
+VALUE_SLOTS = 256
 """Slots of a call engine's value buffer at first; a signature with more parameters or results enlarges it."""
 UNLIMITED_FUEL = 2**63 - 1
 
@@ -465,7 +465,7 @@ class NativeCallEngine:
         self.reserve(VALUE_SLOTS)
 
     def reserve(self, slots: int) -> None:
-        """Makes the value buffer hold at least `slots` values. Not while a call runs."""
+        """Makes the value buffer hold `slots` values; what it holds now is lost."""
         self.slots = slots
         self._values = ffi.new("uint64_t[]", slots)
         self.buffer = ffi.buffer(self._values)
@@ -569,6 +569,11 @@ def system(function: str, *arguments: Any) -> None:
     result = getattr(lib, function)(*arguments)
     if result:
         raise OSError(-result, f"{function}: {os.strerror(-result)}")
+
+
+def sanitized() -> bool:
+    """True in a test build with AddressSanitizer, whose shadow is terabytes of data memory: no RLIMIT_DATA leaves room for it."""
+    return bool(lib.sbx_process_sanitized())
 
 
 def install_fault_handler() -> None:
