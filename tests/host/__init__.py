@@ -1,0 +1,1 @@
+"""Tests of sandboxhost's modules that need no process."""

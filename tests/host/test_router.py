@@ -1,0 +1,493 @@
+"""The router by itself: stimuli in, instructions out; and under random stimuli, exactly one outcome for every call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+
+from sandboxhost import errors, wire
+from sandboxhost.limits import Limits
+from sandboxhost.router import CallSpec, Emit, Finish, InvokeHost, Kill, Plugin, Router, Send, SendDescriptors
+
+A, B = b"worker-a", b"worker-b"
+
+
+def ready(threads: int = 1, pid: int = 100) -> wire.Ready:
+    return wire.Ready(pid, threads, b"\0" * 32, "basic")
+
+
+def result(call_id: int, payload: bytes = b"", fuel: int = 0) -> wire.Result:
+    return wire.Result(call_id, fuel, 1000, 65536, payload)
+
+
+class Bench:
+    """A router with one plugin and a list of all instructions so far."""
+
+    def __init__(self, workers: tuple[bytes, ...] = (A,), threads: int = 1, persistent: bool = False, **limits: Any) -> None:
+        self.router = Router(grace=0.5, drain=2.0)
+        self.seen: list[Any] = []
+        self.router.add_plugin(Plugin(1, "one", b"options", Limits(**limits), persistent))
+        for number, worker in enumerate(workers):
+            self.router.worker_started(worker, 100 + number)
+            self.do(self.router.received(worker, [ready(threads, 100 + number)], 0.0))
+
+    def do(self, instructions: list[Any]) -> list[Any]:
+        self.seen += instructions
+        return instructions
+
+    def submit(self, now: float = 0.0, **fields: Any) -> int:
+        call_id, instructions = self.router.submit(CallSpec(fields.pop("plugin", 1), **fields), now)
+        self.do(instructions)
+        return call_id
+
+    def sent(self, kind: type[Any], worker: bytes | None = None) -> list[Any]:
+        sends = [item for item in self.seen if isinstance(item, Send) and worker in (None, item.worker)]
+        return [message for item in sends for message in item.messages if isinstance(message, kind)]
+
+    def outcomes(self) -> dict[int, Finish]:
+        finished = [item for item in self.seen if isinstance(item, Finish)]
+        assert len({item.call for item in finished}) == len(finished), "two outcomes for one call"
+        return {item.call: item for item in finished}
+
+
+def test_a_call_loads_the_plugin_first_and_ends_with_its_result() -> None:
+    bench = Bench()
+    call = bench.submit(function="add", payload=b"12345678")
+    descriptors, send = bench.seen
+    assert descriptors == SendDescriptors(A, "load", 1)
+    load, written = send.messages
+    assert (load.plugin, load.name, load.options) == (1, "one", b"options")
+    assert written == wire.Call(call, 1, 0, "add", wire.Signed(-1), wire.Signed(-1), b"12345678")
+    bench.do(bench.router.received(A, [wire.Loaded(load.id, 1), result(call, b"87654321", 7)], 0.1))
+    finish = bench.outcomes()[call]
+    assert finish.payload == b"87654321" and finish.error is None
+    assert finish.usage == (7, 1000, 65536, 100)
+    second = bench.submit(function="add")
+    assert [type(m) for m in bench.seen[-1].messages] == [wire.Call] and bench.seen[-1].messages[0].id == second
+
+
+def test_fuel_and_the_time_left_are_written() -> None:
+    bench = Bench(fuel=99)
+    bench.submit(now=10.0, deadline=12.5)
+    (call,) = bench.sent(wire.Call)
+    assert (call.fuel, call.time_left_ns) == (99, 2_500_000_000)
+
+
+def test_calls_wait_for_a_free_thread_and_plugins_take_turns() -> None:
+    bench = Bench(threads=1)
+    bench.router.add_plugin(Plugin(2, "two", b"", Limits()))
+    first, second, third = bench.submit(), bench.submit(), bench.submit()
+    other = bench.submit(plugin=2)
+    assert [c.id for c in bench.sent(wire.Call)] == [first]
+    bench.do(bench.router.received(A, [result(first)], 1.0))
+    bench.do(bench.router.received(A, [result(second)], 1.0))
+    bench.do(bench.router.received(A, [result(other)], 1.0))
+    assert [c.id for c in bench.sent(wire.Call)] == [first, second, other, third]
+
+
+def test_calls_spread_over_workers_and_prefer_one_that_holds_the_plugin() -> None:
+    bench = Bench(workers=(A, B))
+    first = bench.submit()
+    bench.do(bench.router.received(A, [result(first)], 0.0))
+    second = bench.submit()
+    third = bench.submit()
+    assert [c.id for c in bench.sent(wire.Call, A)] == [first, second]
+    assert [c.id for c in bench.sent(wire.Call, B)] == [third]
+    assert len(bench.sent(wire.Load)) == 2
+
+
+def test_a_batch_goes_out_as_one_frame() -> None:
+    bench = Bench(threads=2)
+    ids, instructions = bench.router.submit_many([CallSpec(1, batch=True) for _ in range(20)], 0.0)
+    (send,) = [item for item in instructions if isinstance(item, Send)]
+    assert [m.id for m in send.messages if isinstance(m, wire.Call)] == ids
+
+
+def test_concurrency_of_a_plugin_is_bounded() -> None:
+    bench = Bench(workers=(A, B), threads=4, concurrent_calls=2)
+    ids = [bench.submit() for _ in range(3)]
+    assert [c.id for c in bench.sent(wire.Call)] == ids[:2]
+
+
+def test_a_persistent_plugin_stays_at_home_and_runs_in_order() -> None:
+    bench = Bench(workers=(A, B), threads=2, persistent=True)
+    first, second = bench.submit(), bench.submit()
+    assert [c.id for c in bench.sent(wire.Call)] == [first]
+    home = next(item.worker for item in bench.seen if isinstance(item, Send))
+    bench.do(bench.router.received(home, [result(first)], 0.0))
+    assert [c.id for c in bench.sent(wire.Call, home)] == [first, second]
+
+
+def test_a_full_queue_refuses_and_accepts_nothing() -> None:
+    bench = Bench(pending_calls=2)
+    bench.submit()
+    with pytest.raises(errors.Overloaded) as caught:
+        bench.router.submit_many([CallSpec(1), CallSpec(1)], 0.0)
+    assert caught.value.limit == "pending_calls" and caught.value.allowed == 2 and caught.value.retry_after > 0
+    bench.submit()
+    assert bench.router.counters().accepted == 2 and bench.router.counters().rejected == 2
+
+
+def test_a_lost_worker_ends_its_calls_and_leaves_the_others_waiting() -> None:
+    bench = Bench()
+    first, second = bench.submit(), bench.submit()
+    bench.do(bench.router.worker_lost(A, "killed by SIGKILL", 1.0))
+    error = bench.outcomes()[first].error
+    assert isinstance(error, errors.WorkerLost) and error.maybe_ran and error.reason == "killed by SIGKILL"
+    assert error.plugin == "one" and second not in bench.outcomes()
+    bench.router.worker_started(B, 101)
+    bench.do(bench.router.received(B, [ready(pid=101)], 2.0))
+    bench.do(bench.router.received(B, [result(second)], 2.0))
+    assert bench.outcomes()[second].error is None
+
+
+def test_what_was_never_written_is_retried_and_so_is_an_idempotent_call_once() -> None:
+    bench = Bench()
+    unwritten = bench.submit()
+    bench.do(bench.router.worker_lost(A, "unreachable", 0.0, [unwritten]))
+    assert not bench.outcomes()
+    bench.router.worker_started(B, 101)
+    bench.do(bench.router.received(B, [ready(2, 101)], 0.0))
+    assert [c.id for c in bench.sent(wire.Call, B)] == [unwritten]
+    repeatable = bench.submit(idempotent=True)
+    bench.do(bench.router.worker_lost(B, "gone", 0.0))
+    assert set(bench.outcomes()) == {unwritten}
+    bench.router.worker_started(A, 102)
+    bench.do(bench.router.received(A, [ready(1, 102)], 0.0))
+    assert bench.sent(wire.Call, A)[-1].id == repeatable
+    bench.do(bench.router.worker_lost(A, "gone", 0.0))
+    assert isinstance(bench.outcomes()[repeatable].error, errors.WorkerLost)
+
+
+def test_a_deadline_in_the_queue_ends_the_call_there() -> None:
+    bench = Bench()
+    bench.submit()
+    waiting = bench.submit(deadline=1.0)
+    assert bench.router.next_time() == 1.0
+    bench.do(bench.router.tick(0.9))
+    assert not bench.outcomes()
+    bench.do(bench.router.tick(1.0))
+    error = bench.outcomes()[waiting].error
+    assert isinstance(error, errors.DeadlineExceeded) and isinstance(error, TimeoutError)
+    assert waiting not in [c.id for c in bench.sent(wire.Call)]
+
+
+def test_an_ignored_deadline_kills_the_worker_but_not_before_its_other_calls_had_their_chance() -> None:
+    bench = Bench(threads=2)
+    deaf, other = bench.submit(deadline=1.0), bench.submit()
+    bench.do(bench.router.tick(1.0))
+    assert not bench.outcomes() and bench.router.next_time() == 1.5
+    bench.do(bench.router.tick(1.5))
+    assert isinstance(bench.outcomes()[deaf].error, errors.DeadlineExceeded)
+    assert not [i for i in bench.seen if isinstance(i, Kill)]
+    third = bench.submit(now=1.6)
+    assert third not in [c.id for c in bench.sent(wire.Call)], "no further calls for a worker that is to be killed"
+    bench.do(bench.router.received(A, [result(other)], 1.7))
+    assert bench.outcomes()[other].error is None
+    bench.do(bench.router.tick(1.7))
+    assert [i.worker for i in bench.seen if isinstance(i, Kill)] == [A]
+
+
+def test_the_drain_time_is_bounded() -> None:
+    bench = Bench(threads=2)
+    bench.submit(deadline=1.0)
+    other = bench.submit()
+    for now in (1.0, 1.5, 3.4):
+        bench.do(bench.router.tick(now))
+    assert not [i for i in bench.seen if isinstance(i, Kill)] and bench.router.next_time() == 3.5
+    bench.do(bench.router.tick(3.5))
+    assert [i.worker for i in bench.seen if isinstance(i, Kill)] == [A]
+    bench.do(bench.router.worker_lost(A, "killed", 3.6))
+    assert isinstance(bench.outcomes()[other].error, errors.WorkerLost)
+
+
+def test_cancel_in_the_queue_in_flight_and_afterwards() -> None:
+    bench = Bench()
+    running, waiting = bench.submit(), bench.submit()
+    bench.do(bench.router.cancel(waiting, 0.0))
+    assert isinstance(bench.outcomes()[waiting].error, errors.Cancelled)
+    bench.do(bench.router.cancel(running, 0.0))
+    assert [m.id for m in bench.sent(wire.Cancel)] == [running] and running not in bench.outcomes()
+    bench.do(bench.router.received(A, [wire.failed(running, errors.Cancelled("cancelled"))], 0.1))
+    assert isinstance(bench.outcomes()[running].error, errors.Cancelled)
+    assert bench.router.cancel(running, 0.2) == []
+
+
+def test_a_result_that_was_faster_than_the_cancellation_counts() -> None:
+    bench = Bench()
+    call = bench.submit()
+    bench.do(bench.router.cancel(call, 0.0))
+    bench.do(bench.router.received(A, [result(call, b"x" * 8)], 0.1))
+    assert bench.outcomes()[call].payload == b"x" * 8
+
+
+def test_late_replies_are_dropped_and_counted_once_each() -> None:
+    bench = Bench(threads=2)
+    call = bench.submit(deadline=1.0)
+    bench.do(bench.router.tick(1.0))
+    bench.do(bench.router.tick(1.5))
+    bench.router.workers[A].state = "ready"
+    bench.do(bench.router.received(A, [result(call)], 1.6))
+    assert bench.router.counters().late_replies == 1
+    bench.do(bench.router.received(A, [result(call)], 1.7))
+    assert [type(i) for i in bench.seen][-1] is Kill and bench.router.counters().protocol_errors == 1
+
+
+def test_a_worker_may_only_answer_its_own_calls() -> None:
+    bench = Bench(workers=(A, B))
+    mine, foreign = bench.submit(), bench.submit()
+    thief = A if foreign in [c.id for c in bench.sent(wire.Call, B)] else B
+    bench.do(bench.router.received(thief, [result(foreign)], 0.0))
+    kill = bench.seen[-1]
+    assert isinstance(kill, Kill) and kill.worker == thief and "not in flight" in kill.reason
+    assert foreign not in bench.outcomes()
+    bench.do(bench.router.worker_lost(thief, kill.reason, 0.0))
+    assert isinstance(bench.outcomes()[mine].error, errors.WorkerLost) and foreign not in bench.outcomes()
+
+
+@pytest.mark.parametrize("message", [
+    result(99), wire.Loaded(99, 1), wire.HostCall(99, 1, 0, b""), wire.Output(99, 1, b"x"), ready(),
+    wire.Failed(1, "no-such-code", "", b"\x80", 0, 0, 0), wire.Failed(1, "trap", "", b"\xc1", 0, 0, 0),
+])
+def test_what_no_worker_may_say_gets_it_killed(message: Any) -> None:
+    bench = Bench()
+    bench.submit()
+    bench.do(bench.router.received(A, [message], 0.0))
+    assert isinstance(bench.seen[-1], Kill)
+    assert bench.router.received(A, [result(1)], 0.0) == [], "what it says after that is not heard"
+
+
+def test_a_failed_load_ends_every_call_that_came_with_it() -> None:
+    bench = Bench(threads=2)
+    calls = [bench.submit(), bench.submit()]
+    load = bench.sent(wire.Load)[0]
+    bench.do(bench.router.received(A, [wire.failed(load.id, errors.LinkError('unknown import: "a"."b"'))], 0.0))
+    assert all(isinstance(bench.outcomes()[call].error, errors.LinkError) for call in calls)
+    late = [wire.failed(call, errors.UnknownFunction("plugin 1 is not loaded")) for call in calls]
+    bench.do(bench.router.received(A, late, 0.1))
+    assert bench.router.counters().late_replies == 2
+    bench.submit()
+    assert len(bench.sent(wire.Load)) == 2
+
+
+def test_a_load_that_is_waited_for_ends_like_a_call() -> None:
+    bench = Bench()
+    good = bench.submit(kind="load")
+    bench.do(bench.router.received(A, [wire.Loaded(good, 1)], 0.0))
+    assert bench.outcomes()[good].error is None
+    again = bench.submit(kind="load")
+    assert bench.outcomes()[again].error is None
+
+
+def test_host_functions_travel_and_are_bounded() -> None:
+    bench = Bench(host_calls=1)
+    call = bench.submit()
+    bench.do(bench.router.received(A, [wire.HostCall(call, 1, 3, b"args")], 0.0))
+    assert bench.seen[-1] == InvokeHost(call, 1, 3, b"args")
+    bench.do(bench.router.host_result(call, 1, True, b"back", 0.0))
+    assert bench.sent(wire.HostResult) == [wire.HostResult(call, 1, True, b"back")]
+    bench.do(bench.router.received(A, [wire.HostCall(call, 2, 3, b"args")], 0.0))
+    error = bench.outcomes()[call].error
+    assert isinstance(error, errors.LimitExceeded) and error.limit == "host_calls"
+    assert bench.sent(wire.HostResult)[-1].ok is False and bench.sent(wire.Cancel)
+
+
+def test_a_nested_call_goes_to_its_parents_worker_though_no_thread_is_free() -> None:
+    bench = Bench(workers=(A,), threads=1)
+    outer = bench.submit()
+    bench.do(bench.router.received(A, [wire.HostCall(outer, 1, 0, b"")], 0.0))
+    inner = bench.submit(parent=outer)
+    assert bench.sent(wire.Call)[-1].id == inner and bench.sent(wire.Call)[-1].parent == outer
+    bench.do(bench.router.received(A, [result(inner)], 0.0))
+    bench.do(bench.router.host_result(outer, 1, True, b"", 0.0))
+    bench.do(bench.router.received(A, [result(outer)], 0.0))
+    assert set(bench.outcomes()) == {outer, inner}
+    assert bench.router.workers[A].busy == 0 and bench.router.workers[A].nested == 0
+
+
+def test_output_is_passed_on_and_bounded() -> None:
+    bench = Bench(output_bytes=4)
+    call = bench.submit()
+    bench.do(bench.router.received(A, [wire.Output(call, 2, b"abcd")], 0.0))
+    assert bench.seen[-1] == Emit(call, 2, b"abcd")
+    bench.do(bench.router.received(A, [wire.Output(call, 1, b"e")], 0.0))
+    assert isinstance(bench.seen[-1], Kill)
+
+
+def test_results_larger_than_allowed() -> None:
+    bench = Bench(result_bytes=8)
+    call = bench.submit()
+    bench.do(bench.router.received(A, [result(call, bytes(9))], 0.0))
+    assert isinstance(bench.outcomes()[call].error, errors.PayloadTooLarge)
+
+
+def test_unload_cancels_what_waits_and_drops_the_plugin_with_the_last_call() -> None:
+    bench = Bench()
+    running, waiting = bench.submit(), bench.submit()
+    bench.do(bench.router.remove_plugin(1, 0.0))
+    assert isinstance(bench.outcomes()[waiting].error, errors.Cancelled) and not bench.sent(wire.Unload)
+    with pytest.raises(errors.UnknownFunction):
+        bench.submit()
+    bench.do(bench.router.received(A, [result(running)], 0.0))
+    assert bench.sent(wire.Unload) == [wire.Unload(1)] and 1 not in bench.router.plugins
+
+
+def test_close_ends_everything_and_refuses_more() -> None:
+    bench = Bench()
+    calls = [bench.submit(), bench.submit()]
+    bench.do(bench.router.close(0.0))
+    assert all(isinstance(bench.outcomes()[call].error, errors.HostClosed) for call in calls)
+    assert bench.sent(wire.Stop)
+    with pytest.raises(errors.HostClosed):
+        bench.submit()
+
+
+def test_without_workers_calls_end_with_the_reason() -> None:
+    bench = Bench(workers=())
+    call = bench.submit()
+    bench.do(bench.router.no_workers("3 workers in a row ended", 0.0))
+    assert isinstance(bench.outcomes()[call].error, errors.WorkerStartError)
+    with pytest.raises(errors.WorkerStartError, match="in a row"):
+        bench.submit()
+
+
+class RandomDriver(RuleBasedStateMachine):
+    """Random stimuli in random order. The model keeps what each worker was given."""
+
+    calls = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = Router(grace=0.5, drain=1.0)
+        self.now = 0.0
+        self.accepted: set[int] = set()
+        self.ended: set[int] = set()
+        self.holding: dict[bytes, set[int]] = {}
+        self.loads: dict[bytes, dict[int, int]] = {}
+        self.next_worker = 0
+
+    @initialize(threads=st.integers(1, 3), persistent=st.booleans())
+    def start(self, threads: int, persistent: bool) -> None:
+        self.router.add_plugin(Plugin(1, "one", b"", Limits(pending_calls=30), persistent))
+        self.router.add_plugin(Plugin(2, "two", b"", Limits(pending_calls=30, concurrent_calls=1)))
+        self.threads = threads
+        self.start_worker()
+
+    def take(self, instructions: list[Any]) -> None:
+        killed = []
+        for item in instructions:
+            if isinstance(item, Finish):
+                assert item.call in self.accepted and item.call not in self.ended
+                self.ended.add(item.call)
+            elif isinstance(item, Send):
+                assert item.worker in self.holding, "written to a worker that is gone"
+                for message in item.messages:
+                    if isinstance(message, (wire.Call, wire.Run)):
+                        self.holding[item.worker].add(message.id)
+                    elif isinstance(message, wire.Load):
+                        self.loads[item.worker][message.id] = message.plugin
+            elif isinstance(item, Kill):
+                killed.append(item.worker)
+        for worker in killed:
+            self.lose(worker)
+
+    def lose(self, worker: bytes) -> None:
+        if self.holding.pop(worker, None) is not None:
+            del self.loads[worker]
+            self.take(self.router.worker_lost(worker, "lost", self.now))
+
+    @rule()
+    def start_worker(self) -> None:
+        if len(self.holding) < 3:
+            self.next_worker += 1
+            worker = b"worker-%d" % self.next_worker
+            self.holding[worker], self.loads[worker] = set(), {}
+            self.router.worker_started(worker, self.next_worker)
+            self.take(self.router.received(worker, [ready(self.threads)], self.now))
+
+    @rule(target=calls, plugin=st.sampled_from([1, 2]), kind=st.sampled_from(["call", "run", "load"]), count=st.integers(1, 5),
+          seconds=st.none() | st.floats(0.1, 3.0), batch=st.booleans(), idempotent=st.booleans())
+    def submit(self, plugin: int, kind: str, count: int, seconds: float | None, batch: bool, idempotent: bool) -> Any:
+        deadline = None if seconds is None else self.now + seconds
+        specs = [CallSpec(plugin, kind, deadline=deadline, batch=batch, idempotent=idempotent) for _ in range(count)]
+        try:
+            ids, instructions = self.router.submit_many(specs, self.now)
+        except (errors.Overloaded, errors.UnknownFunction):
+            return multiple()
+        self.accepted.update(ids)
+        self.take(instructions)
+        return multiple(*ids)
+
+    @rule(data=st.data(), good=st.booleans())
+    def answer(self, data: st.DataObject, good: bool) -> None:
+        held = [(worker, call) for worker, calls in self.holding.items() for call in sorted(calls)]
+        if held:
+            worker, call = data.draw(st.sampled_from(held))
+            self.holding[worker].discard(call)
+            message = result(call) if good else wire.failed(call, errors.Trap("unreachable", cause="unreachable"))
+            self.take(self.router.received(worker, [message], self.now))
+
+    @rule(data=st.data(), good=st.booleans())
+    def answer_load(self, data: st.DataObject, good: bool) -> None:
+        held = [(worker, load) for worker, loads in self.loads.items() for load in sorted(loads)]
+        if held:
+            worker, load = data.draw(st.sampled_from(held))
+            plugin = self.loads[worker].pop(load)
+            message: Any = wire.Loaded(load, plugin) if good else wire.failed(load, errors.LinkError("no"))
+            self.take(self.router.received(worker, [message], self.now))
+
+    @rule(call=calls)
+    def cancel(self, call: int) -> None:
+        self.take(self.router.cancel(call, self.now))
+
+    @rule(seconds=st.floats(0.05, 2.0))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.take(self.router.tick(self.now))
+        assert (self.router.next_time() or self.now) >= self.now
+
+    @rule(data=st.data())
+    def lose_a_worker(self, data: st.DataObject) -> None:
+        if self.holding:
+            self.lose(data.draw(st.sampled_from(sorted(self.holding))))
+
+    @rule(data=st.data())
+    def misbehave(self, data: st.DataObject) -> None:
+        if self.holding:
+            worker = data.draw(st.sampled_from(sorted(self.holding)))
+            self.take(self.router.received(worker, [result(10**9)], self.now))
+            assert worker not in self.holding, "a worker that answers what it was not asked is killed"
+
+    @rule(plugin=st.just(2))
+    def unload(self, plugin: int) -> None:
+        self.take(self.router.remove_plugin(plugin, self.now))
+
+    @invariant()
+    def books_balance(self) -> None:
+        counters = self.router.counters()
+        assert counters.accepted == len(self.accepted) and counters.ended == len(self.ended)
+        assert set(self.router.calls) == self.accepted - self.ended
+        assert sum(plugin.pending for plugin in self.router.plugins.values()) == len(self.router.calls)
+        in_flight = [call for worker in self.router.workers.values() for call in worker.calls]
+        assert len(in_flight) == len(set(in_flight)) == sum(p.in_flight for p in self.router.plugins.values())
+
+    @invariant()
+    def work_is_not_left_lying(self) -> None:
+        idle = [w for w in self.router.workers.values() if w.state == "ready" and not w.calls]
+        waiting = [p for p in self.router.plugins.values() if p.queue]
+        if idle and waiting:
+            for plugin in waiting:
+                bounded = plugin.concurrency is not None and plugin.in_flight >= plugin.concurrency
+                assert bounded or plugin.home is not None
+
+    def teardown(self) -> None:
+        self.take(self.router.close(self.now))
+        assert self.ended == self.accepted, "a call without outcome"
+
+
+RandomDriver.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRandomDriver = RandomDriver.TestCase
