@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+import traceback
 from collections import deque
 from typing import Any
 
 import zmq
 
 from sandboxhost import options, wire
-from sandboxhost.errors import ProtocolError, UnknownFunction
+from sandboxhost.errors import ProtocolError, SandboxError, UnknownFunction
 from sandboxhost.limits import ProcessLimits
 
 from . import bootstrap, native
@@ -192,11 +194,15 @@ def run() -> int:
         os._exit(71)
     except Stopped:
         code = 0
-    except ProtocolError as exc:
-        code = 70
+    except SandboxError as exc:  # what the host sent is not what was agreed on
         if loop is None:
-            raise
+            sys.stderr.write(f"{exc}\n")
+            return 70
+        code = 70
         loop.post(wire.Bye(str(exc)))
+    except Exception:
+        sys.stderr.write(traceback.format_exc())
+        os._exit(70)
     assert loop is not None
     loop.close()
     os._exit(code)  # threads may be in the middle of calls that nobody waits for
