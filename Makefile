@@ -27,7 +27,7 @@ test: check
 
 check: $(VENV)/.test
 	$(PY) -m ruff check .
-	$(PY) -m mypy
+	$(PY) -m mypy -p sandboxhost -p sandboxworker -p spectest -p benchmarks
 
 real: $(VENV)/.test
 	$(PY) -m tests.real.fetch

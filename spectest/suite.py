@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "WASM_TESTSUITE"
+REVISION = "193e551ff22663995b1ac95dc62344133669e14b"
+"""The commit of the public repository that the groups were made for."""
+_OWN_GROUPS = Path(__file__).with_name("groups.json")
 _BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "testsuite"
 
 
@@ -62,17 +65,21 @@ def _below(root: Path, groups: Sequence[str]) -> list[Path]:
         names += table[group]
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
-        raise SuiteMissing(f"groups.json names files that {root} has not: {', '.join(missing)}")
+        raise SuiteMissing(f"groups.json names files that {root} has not: {', '.join(missing)} (it fits revision {REVISION[:12]})")
     return [root / name for name in dict.fromkeys(names)]
 
 
 def _groups(root: Path) -> dict[str, list[str]]:
+    """The directory's own groups.json; the public repository has none, there ours serves, made for REVISION."""
+    path = root / "groups.json"
+    if not path.exists():
+        path = _OWN_GROUPS
     try:
-        table = json.loads((root / "groups.json").read_text())
+        table = json.loads(path.read_text())
     except OSError as error:
-        raise SuiteMissing(f"{root / 'groups.json'}: {error.strerror}") from None
+        raise SuiteMissing(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise SuiteMissing(f"{root / 'groups.json'} is not JSON: {error}") from None
+        raise SuiteMissing(f"{path} is not JSON: {error}") from None
     if not isinstance(table, dict) or not all(isinstance(names, list) for names in table.values()):
-        raise SuiteMissing(f"{root / 'groups.json'} is not an object of lists")
+        raise SuiteMissing(f"{path} is not an object of lists")
     return table

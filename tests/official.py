@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from spectest.suite import SuiteMissing, find_suite
+from spectest.suite import REVISION, SuiteMissing, find_suite
 
 NOT_RUN = """\
 *** The official WebAssembly test suite was NOT found, so it was NOT run; the tests above are this repository's own.
-*** To run it: clone its public repository (WebAssembly/testsuite on GitHub) and name the folder in $WASM_TESTSUITE."""
+*** To run it: clone its public repository (WebAssembly/testsuite on GitHub), check out its commit
+*** {revision}, and name the folder in $WASM_TESTSUITE."""
 
 
 def main(options: Sequence[str]) -> int:
@@ -25,7 +26,7 @@ def main(options: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     if suite is None:
-        print(NOT_RUN, file=sys.stderr)
+        print(NOT_RUN.format(revision=REVISION), file=sys.stderr)
         if required:
             print("*** SPECTEST_REQUIRED=1: this is a failure.", file=sys.stderr)
         return 1 if required else 0
