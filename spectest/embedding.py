@@ -12,12 +12,16 @@ KINDS = ("malformed", "invalid", "unlinkable", "trap", "exhaustion", "exception"
 
 
 class Failure(Exception):
-    """An engine refused or ended something. ``kind`` is one of KINDS, ``message`` the engine's words."""
+    """An engine refused or ended something. ``kind`` is one of KINDS, ``message`` the engine's words.
 
-    def __init__(self, kind: str, message: str) -> None:
+    ``frames`` of a trap: (function index, offset of the instruction in the module's bytes), innermost first.
+    """
+
+    def __init__(self, kind: str, message: str, frames: tuple[tuple[int, int], ...] = ()) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.message = message
+        self.frames = frames
 
 
 class Instance(Protocol):

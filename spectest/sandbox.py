@@ -30,7 +30,9 @@ _KINDS: tuple[tuple[type[SandboxError], str], ...] = (
 def _failure(error: SandboxError) -> Failure:
     for error_class, kind in _KINDS:
         if isinstance(error, error_class):
-            return Failure(kind, error.cause if isinstance(error, Trap) else str(error))
+            if isinstance(error, Trap):
+                return Failure(kind, error.cause, tuple((frame.function_index, frame.offset) for frame in error.frames))
+            return Failure(kind, str(error))
     return Failure("other", f"{type(error).__name__}: {error}")
 
 

@@ -54,7 +54,9 @@ def trap_words(trap: wasmtime.Trap) -> str:
 def _failure(error: Exception) -> Failure:
     if isinstance(error, wasmtime.Trap):
         words = trap_words(error)
-        return Failure("exhaustion" if words == "call stack exhausted" else "trap", words)
+        if words == "call stack exhausted":
+            return Failure("exhaustion", words)
+        return Failure("trap", words, tuple((frame.func_index, frame.module_offset) for frame in error.frames))
     return Failure("other", " ".join(str(error).split()))
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from .campaign import Campaign, write
-from .compare import sandbox_subjects
+from .compare import SUBJECTS, sandbox_subjects
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--modules", type=int, default=1000, metavar="N", help="programs to run (default 1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first seed (default 0)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
-    parser.add_argument("--subject", action="append", choices=("guarded", "explicit", "metered"), help="only this")
+    parser.add_argument("--subject", action="append", choices=SUBJECTS, help="only this")
     parser.add_argument("--no-reduce", action="store_true", help="do not cut failing programs down")
     parser.add_argument("--findings", type=int, default=5, metavar="N", help="stop after this many differences (default 5)")
     parser.add_argument("--out", type=Path, default=Path(".cache/differential"), help="where the scripts of differences go")

@@ -50,9 +50,15 @@ class Campaign:
             return None
         for label, outcome in expected.events:
             if "(" in label or label.startswith("instantiate"):
-                self.outcomes[outcome if isinstance(outcome, str) else "results"] += 1
+                self.outcomes[outcome.partition(",")[0] if isinstance(outcome, str) else "results"] += 1
+        fuel: dict[str, int] = {}
         for name, subject in self.subjects.items():
             reason = difference(expected, observe(program, binaries, subject))
+            if hasattr(subject, "spent"):
+                fuel[name] = subject.spent
+            if reason is None and len(set(fuel.values())) > 1:
+                self.findings.append(Finding(seed, name, f"fuel {fuel}", as_script(program, f"seed {seed}: fuel {fuel}")))
+                return self.findings[-1]
             if reason is not None:
                 finding = self._finding(program, seed, name, reason)
                 self.findings.append(finding)

@@ -14,16 +14,17 @@ from spectest.values import Constant, is_nan
 from tests.oracle import OracleEmbedding, OracleInstance
 
 from .ops import float_bits
-from .program import HOST
+from .program import HOST, NESTED
 from .tree import Program
 
 # The second engine cannot tell these two apart.
 _SAME_TRAP = {"undefined element": "out of bounds table access"}
+# The second engine's backtraces hold no more.
+_FRAMES = 20
 # Instructions after which the second engine gives up: such a program is no test.
 ORACLE_FUEL = 20_000_000
 MASK64 = (1 << 64) - 1
 
-HostLog = list[tuple[str, tuple[Any, ...]]]
 
 
 class Subject(Protocol):
@@ -34,8 +35,8 @@ class Subject(Protocol):
     def embedding(self) -> Embedding:
         """A new store."""
 
-    def host(self, embedding: Any, log: HostLog) -> Instance:
-        """The host module, which notes its calls in ``log``."""
+    def host(self, embedding: Any, calls: HostCalls) -> Instance:
+        """The host module."""
 
     def memory(self, instance: Any) -> bytes:
         """All bytes of the export ``memory``."""
@@ -55,28 +56,53 @@ class Trace:
     events: list[tuple[str, Any]] = field(default_factory=list)
 
 
-def host_results(name: str, args: Sequence[Any]) -> Any:
-    """What the host functions answer: the same for both engines, values as Python's signed integers."""
-    if name == "mix":
-        return _signed((args[0] * 31 + args[1] * 17 + 5) & MASK64, 64)
-    if name == "pair":
-        return (_signed(args[0] & 0xFFFFFFFF, 32), _signed((args[0] ^ 0x5555) & MASK64, 64))
-    return None
+@dataclass(slots=True)
+class HostCalls:
+    """What the host functions do, the same for both engines: they note their arguments, and one calls the guest again."""
+
+    instances: list[Instance] = field(default_factory=list)
+    log: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """A host function over Python's signed integers and floats."""
+
+        def call(*args: Any) -> Any:
+            self.log.append((name, tuple(_plain(arg) for arg in args)))
+            return self._results(name, args)
+
+        return call
+
+    def _results(self, name: str, args: Sequence[Any]) -> Any:
+        if name == "mix":
+            return _signed((args[0] * 31 + args[1] * 17 + 5) & MASK64, 64)
+        if name == "pair":
+            return (_signed(args[0] & 0xFFFFFFFF, 32), _signed((args[0] ^ 0x5555) & MASK64, 64))
+        if name == "again":
+            return self._again(args[0])
+        return None
+
+    def _again(self, argument: int) -> int:
+        if not self.instances:  # a start function: nothing to call yet
+            return 0
+        try:
+            constant = Constant("i32", "bits", argument & 0xFFFFFFFF)
+            ((_, raw),) = self.instances[0].invoke(NESTED[0], [constant])
+        except Failure as failure:
+            failure.frames = ()  # the second engine shows those of the waiting call, too
+            self.log.append(("again failed", (_failure(failure),)))
+            return -1
+        return _signed(raw, 32)
+
+
+def _plain(arg: Any) -> Any:
+    """A float as its bits, with one pattern for all NaNs."""
+    if not isinstance(arg, float):
+        return arg
+    return "nan" if arg != arg else float_bits(arg, "f64")
 
 
 def _signed(value: int, width: int) -> int:
     return value - (1 << width) if value >> (width - 1) else value
-
-
-def host_function(name: str, log: HostLog) -> Callable[..., Any]:
-    """A host function that notes its arguments; a float as bits, with one pattern for all NaNs."""
-
-    def call(*args: Any) -> Any:
-        plain = tuple(("nan" if arg != arg else float_bits(arg, "f64")) if isinstance(arg, float) else arg for arg in args)
-        log.append((name, plain))
-        return host_results(name, args)
-
-    return call
 
 
 def _canonical(type_name: str, raw: Any) -> Any:
@@ -90,10 +116,10 @@ def _canonical(type_name: str, raw: Any) -> Any:
 
 def observe(program: Program, binaries: Sequence[bytes], subject: Subject) -> Trace:
     """Runs the program on one engine. A module that does not instantiate ends the trace with its failure."""
-    trace, log = Trace(), HostLog()
+    trace, calls = Trace(), HostCalls()
     embedding = subject.embedding()
     try:
-        instances = _instantiate(program, binaries, subject, embedding, log, trace)
+        instances = _instantiate(program, binaries, subject, embedding, calls, trace)
         if instances is not None:
             for invocation in program.calls:
                 label = f"m{invocation.module}.{invocation.function}{_show(invocation.args)}"
@@ -103,7 +129,7 @@ def observe(program: Program, binaries: Sequence[bytes], subject: Subject) -> Tr
                     trace.events.append((label, [_canonical(t, raw) for t, raw in results]))
                 except Failure as failure:
                     trace.events.append((label, _failure(failure)))
-        trace.events.append(("host calls", list(log)))
+        trace.events.append(("host calls", list(calls.log)))
         for number, instance in enumerate(instances or ()):
             _state(program, number, instance, subject, trace)
     finally:
@@ -112,10 +138,10 @@ def observe(program: Program, binaries: Sequence[bytes], subject: Subject) -> Tr
 
 
 def _instantiate(
-    program: Program, binaries: Sequence[bytes], subject: Subject, embedding: Embedding, log: HostLog, trace: Trace
+    program: Program, binaries: Sequence[bytes], subject: Subject, embedding: Embedding, calls: HostCalls, trace: Trace
 ) -> list[Instance] | None:
-    registered: dict[str, Instance] = {"host": subject.host(embedding, log)}
-    instances: list[Instance] = []
+    registered: dict[str, Instance] = {"host": subject.host(embedding, calls)}
+    instances = calls.instances
     for tree, binary in zip(program.modules, binaries, strict=True):
         try:
             instance = embedding.instantiate(embedding.compile(binary), registered)
@@ -132,7 +158,11 @@ def _failure(failure: Failure) -> str:
         raise OutOfFuel
     if failure.kind == "unlinkable":
         return failure.kind  # the words are the official suite's business
-    return f"{failure.kind}: {_SAME_TRAP.get(failure.message, failure.message)}"
+    frames = [f", {index} at {offset:#x}" for index, offset in failure.frames[:_FRAMES]]
+    if frames and failure.message == "out of bounds memory access":
+        # The second engine folds loads into what uses them, and then names that instruction.
+        frames[0] = f", {failure.frames[0][0]}"
+    return f"{failure.kind}: {_SAME_TRAP.get(failure.message, failure.message)}{''.join(frames)}"
 
 
 def _state(program: Program, number: int, instance: Any, subject: Subject, trace: Trace) -> None:
@@ -180,13 +210,13 @@ class OracleSubject:
         """See Subject."""
         return self._Embedding()
 
-    def host(self, embedding: OracleEmbedding, log: HostLog) -> OracleInstance:
+    def host(self, embedding: OracleEmbedding, calls: HostCalls) -> OracleInstance:
         """See Subject."""
         exports: dict[str, Any] = {}
         for name, signature in HOST:
             params = [getattr(wasmtime.ValType, t)() for t in signature.params]
             results = [getattr(wasmtime.ValType, t)() for t in signature.results]
-            exports[name] = wasmtime.Func(embedding.store, wasmtime.FuncType(params, results), host_function(name, log))
+            exports[name] = wasmtime.Func(embedding.store, wasmtime.FuncType(params, results), calls.function(name))
         return OracleInstance(embedding.raw, exports)
 
     def memory(self, instance: OracleInstance) -> bytes:
@@ -209,12 +239,17 @@ def _fuelled_engine() -> wasmtime.Engine:
     return wasmtime.Engine(config)
 
 
+SUBJECTS = ("guarded", "explicit", "metered", "refuelled", "interrupted")
+
+
 def sandbox_subjects() -> Mapping[str, Subject]:
-    """Our engine in its configurations, by name."""
-    from .sandbox_subject import SandboxSubject
+    """Our engine in its configurations, by name: SUBJECTS. Those with ``spent`` must all spend the same fuel."""
+    from .sandbox_subject import InterruptedSubject, MeteredSubject, SandboxSubject
 
     return {
         "guarded": SandboxSubject("guarded"),
         "explicit": SandboxSubject("explicit", explicit_bounds=True),
-        "metered": SandboxSubject("metered", metered=True),
+        "metered": MeteredSubject("metered", sips=False),
+        "refuelled": MeteredSubject("refuelled", sips=True, explicit_bounds=True),
+        "interrupted": InterruptedSubject("interrupted"),
     }

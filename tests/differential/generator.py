@@ -205,7 +205,9 @@ class FunctionGenerator:
         roll = self.rng.random()
         if roll < 0.4:
             divisor = self.values((value_type,), depth)
-            if self.chance(0.85):
+            if self.chance(0.3):
+                divisor = [Node(f"{value_type}.const {self.rng.choice((1, 2, 3, 7, 10, 256, -1, -2, -5))}", result=value_type)]
+            elif self.chance(0.8):
                 divisor = [Node(f"{value_type}.or", [*divisor, Node(f"{value_type}.const 1", result=value_type)])]
             return Node(self.rng.choice(ops.DIVISIONS[value_type]), [self.value(value_type, depth), *divisor])
         if roll < 0.55:

@@ -16,7 +16,10 @@ HOST = (
     ("mix", Signature(("i32", "i64"), ("i64",))),
     ("note", Signature(("f64", "i32"), ())),
     ("pair", Signature(("i64",), ("i32", "i64"))),
+    ("again", Signature(("i32",), ("i32",))),  # calls NESTED of the first module, on top of the call that is waiting
 )
+NESTED = ("fn", Signature(("i32",), ("i32",)))
+START = ("fs", Signature((), ()))
 
 
 def generate(rng: Random) -> Program:
@@ -61,13 +64,17 @@ def _module(rng: Random, number: int, exported: list[Exports]) -> tuple[ModuleTr
             tree.fields.append(f'(import "m0" "{name}" (func $m0{name}{signature.text()}))')
             environment.functions.append((f"$m0{name}", signature))
         shared = {"memory": rng.random() < 0.5, "tables": rng.random() < 0.5}
-    own = [(f"f{i}", Signature(_types(rng, 5), _types(rng, 3))) for i in range(rng.randrange(2, 7))]
+    params, results = (16, 9) if rng.random() < 0.15 else (5, 3)
+    own = [(f"f{i}", Signature(_types(rng, params), _types(rng, results))) for i in range(rng.randrange(2, 7))]
+    own += [NESTED, START] if rng.random() < 0.25 else [NESTED]
     environment.functions += [(f"${name}", signature) for name, signature in own]
     environment.types = [signature for _, signature in environment.functions] + [Signature(("i32",), ("i32",))]
     environment.declared = [f"${name}" for name, _ in own]
     _storage(rng, tree, environment, shared, own)
+    if START in own:
+        tree.fields.append(f"(start ${START[0]})")
     for name, signature in own:
-        leaf = rng.random() < 0.3
+        leaf = rng.random() < 0.3 and name != NESTED[0]  # without a budget it must not call, and this one is called in any depth
         function = FunctionGenerator(rng, environment, signature, leaf).function(f"${name} (export \"{name}\")")
         tree.functions.append(function)
         tree.functions.append(_wrapper(name, signature))
@@ -86,6 +93,7 @@ def _storage(
 ) -> None:
     """Memory, tables, globals and segments."""
     fields, imports = [], []
+    number = int(tree.name[1:])
     if shared["memory"]:
         imports.append('(import "m0" "memory" (memory $mem 1 3)) (export "memory" (memory $mem))')
     else:
@@ -100,9 +108,9 @@ def _storage(
     for index in range(rng.randrange(1, 7)):
         value_type = rng.choice((*ops.NUMBERS * 3, *ops.REFERENCES))
         mutable = rng.random() < 0.75
-        if _may_import_global(tree, rng) and value_type == "i64":
-            imports.append('(import "m0" "counter" (global $counter (mut i64)))')
-            environment.globals.append(("$counter", "i64", True))
+        if number and value_type in ops.NUMBERS and rng.random() < 0.5:
+            imports.append(f'(import "m0" "shared_{value_type}" (global $shared_{value_type} (mut {value_type})))')
+            environment.globals.append((f"$shared_{value_type}", value_type, True))
             continue
         init = zero(value_type) if value_type in ops.REFERENCES else ops.constant(value_type, ops.bits(rng, value_type))
         if value_type == "funcref" and rng.random() < 0.7:
@@ -110,16 +118,12 @@ def _storage(
         shape = f"(mut {value_type})" if mutable else value_type
         fields.append(f'(global $g{index} (export "g{index}") {shape} ({init}))')
         environment.globals.append((f"$g{index}", value_type, mutable))
-    if tree.name == "m0":
-        fields.append('(global $counter (export "counter") (mut i64) (i64.const 1))')
-        environment.globals.append(("$counter", "i64", True))
+    for value_type in () if number else ops.NUMBERS:
+        name = f"shared_{value_type}"
+        fields.append(f'(global ${name} (export "{name}") (mut {value_type}) ({value_type}.const 1))')
+        environment.globals.append((f"${name}", value_type, True))
     tree.fields += [*dict.fromkeys(imports), *fields]
     _segments(rng, tree, environment, own)
-
-
-def _may_import_global(tree: ModuleTree, rng: Random) -> bool:
-    """May this module import a global? Only the second one can."""
-    return tree.name != "m0" and rng.random() < 0.5
 
 
 def _segments(rng: Random, tree: ModuleTree, environment: Environment, own: Exports) -> None:
