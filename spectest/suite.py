@@ -65,7 +65,7 @@ def _below(root: Path, groups: Sequence[str]) -> list[Path]:
         names += table[group]
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
-        raise SuiteMissing(f"groups.json names files that {root} has not: {', '.join(missing)} (it fits revision {REVISION[:12]})")
+        raise SuiteMissing(f"groups.json names files that {root} has not: {', '.join(missing)} (made for {REVISION[:12]})")
     return [root / name for name in dict.fromkeys(names)]
 
 
