@@ -231,6 +231,9 @@ class WorkerLost(WorkerError):
     """False: the call certainly never started. True: it may have run in part or in full."""
     reason: str
     """How the process ended: "killed by SIGKILL", "exit code 3", …"""
+    plugin: str
+    function: str
+    usage: Usage
     fields: ClassVar[Mapping[str, Any]] = {"maybe_ran": True, "reason": "", "plugin": "", "function": "", "usage": Usage()}
 
 

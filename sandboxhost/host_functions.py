@@ -56,7 +56,7 @@ class HostFunction:
         booleans: list[bool] = []
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                raise TypeError(f"{title}: parameter {parameter} cannot be passed by position")
+                raise TypeError(f"{title}: parameter {parameter.name!r} cannot be passed by position")
             if parameter.name not in hints:
                 raise TypeError(f"{title}: parameter {parameter.name!r} has no annotation")
             params.append(_kinds(hints[parameter.name], f"{title}: parameter {parameter.name!r}"))

@@ -53,13 +53,14 @@ def write_all(fd: int, data: bytes) -> None:
         offset += os.pwrite(fd, view[offset : offset + (64 << 20)], offset)
 
 
-def seal(fd: int, timeout: float = 1.0) -> None:
+def seal(fd: int, timeout: float = 1.0, memfd: bool | None = None) -> None:
     """Seals write, shrink, grow and seal: from now on nobody can change the contents or the size, whatever descriptor they hold.
 
     A writable mapping that still lives (of a process that is just dying) makes the kernel answer EBUSY: tried until `timeout`.
-    Raises WorkerError. Without memfd nothing is sealed: there the receiver's descriptor is all that can be restricted.
+    Raises WorkerError, also when somebody has sealed the seals before. Without memfd nothing is sealed: there the receiver's
+    descriptor is all that can be restricted.
     """
-    if not HAVE_MEMFD:
+    if not (HAVE_MEMFD if memfd is None else memfd):
         return
     end = time.monotonic() + timeout
     while True:
@@ -67,8 +68,6 @@ def seal(fd: int, timeout: float = 1.0) -> None:
             fcntl.fcntl(fd, _ADD_SEALS, ALL_SEALS)
             return
         except OSError as exc:
-            if exc.errno == errno.EINVAL:  # no memfd
-                return
             if exc.errno != errno.EBUSY or time.monotonic() >= end:
                 raise WorkerError(f"cannot seal shared memory: {exc.strerror}") from None
             time.sleep(0.001)

@@ -156,7 +156,7 @@ def _pack_one(kind: ValueType, value: Any, function: str, what: str, position: i
             raise mismatch(f"expected {kind}, got {type(value).__name__}")
         try:
             return struct.pack("<f4x" if kind is ValueType.F32 else "<d", value)
-        except OverflowError:
+        except (OverflowError, struct.error):  # an integer beyond any float
             raise mismatch(f"{_short(value)} is out of range for {kind}") from None
     if kind is ValueType.V128:
         raise mismatch("v128 values cannot be passed yet")

@@ -249,10 +249,18 @@ def test_a_worker_may_only_answer_its_own_calls() -> None:
     assert isinstance(bench.outcomes()[mine].error, errors.WorkerLost) and foreign not in bench.outcomes()
 
 
-@pytest.mark.parametrize("message", [
-    result(99), wire.Loaded(99, 1), wire.HostCall(99, 1, 0, b""), wire.Output(99, 1, b"x"), ready(),
-    wire.Failed(1, "no-such-code", "", b"\x80", 0, 0, 0), wire.Failed(1, "trap", "", b"\xc1", 0, 0, 0),
-])
+@pytest.mark.parametrize(
+    "message",
+    [
+        result(99),
+        wire.Loaded(99, 1),
+        wire.HostCall(99, 1, 0, b""),
+        wire.Output(99, 1, b"x"),
+        ready(),
+        wire.Failed(1, "no-such-code", "", b"\x80", 0, 0, 0),
+        wire.Failed(1, "trap", "", b"\xc1", 0, 0, 0),
+    ],
+)
 def test_what_no_worker_may_say_gets_it_killed(message: Any) -> None:
     bench = Bench()
     bench.submit()
@@ -409,8 +417,15 @@ class RandomDriver(RuleBasedStateMachine):
             self.router.worker_started(worker, self.next_worker)
             self.take(self.router.received(worker, [ready(self.threads)], self.now))
 
-    @rule(target=calls, plugin=st.sampled_from([1, 2]), kind=st.sampled_from(["call", "run", "load"]), count=st.integers(1, 5),
-          seconds=st.none() | st.floats(0.1, 3.0), batch=st.booleans(), idempotent=st.booleans())
+    @rule(
+        target=calls,
+        plugin=st.sampled_from([1, 2]),
+        kind=st.sampled_from(["call", "run", "load"]),
+        count=st.integers(1, 5),
+        seconds=st.none() | st.floats(0.1, 3.0),
+        batch=st.booleans(),
+        idempotent=st.booleans(),
+    )
     def submit(self, plugin: int, kind: str, count: int, seconds: float | None, batch: bool, idempotent: bool) -> Any:
         deadline = None if seconds is None else self.now + seconds
         specs = [CallSpec(plugin, kind, deadline=deadline, batch=batch, idempotent=idempotent) for _ in range(count)]
