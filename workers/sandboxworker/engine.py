@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -36,6 +35,8 @@ class Module:
     __slots__ = ("data", "name", "sha256")
 
     def __init__(self, data: bytes, name: str = "") -> None:
+        import hashlib  # here: a worker makes no Module, and start-up counts
+
         self.data = bytes(data)
         self.name = name
         self.sha256 = hashlib.sha256(self.data).digest()

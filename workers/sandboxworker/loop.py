@@ -38,6 +38,7 @@ class Loop:
         self._outbox: deque[Any] = deque()
         self._wake, self._waker = os.pipe()
         self._woken = False
+        self._delaying = False
         self._plugins: dict[int, Plugin] = {}
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.DEALER)
@@ -48,20 +49,25 @@ class Loop:
         self._pool = Pool(boot.threads, self.post)
 
     def post(self, message: Any) -> None:
-        """Any thread: sends a message soon."""
+        """Any thread: sends a message soon; a call of a host function, for which a guest waits, at once."""
         self._outbox.append(message)
-        if not self._woken:
+        if not self._woken and (not self._delaying or isinstance(message, wire.HostCall)):
             self._woken = True
             os.write(self._waker, b"\0")
 
     def run(self) -> None:
-        """Until HostGone, Stopped, or ProtocolError from the host's side."""
+        """Until HostGone, Stopped, or ProtocolError from the host's side.
+
+        While more calls are in progress than there are threads, replies are collected for a millisecond: waking up for each would
+        take the interpreter lock from the threads that make them.
+        """
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._lifeline.fileno(), zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
         while True:
-            ready = dict(poller.poll())
+            self._delaying = self._pool.crowded()
+            ready = dict(poller.poll(1 if self._delaying else None))
             if self._lifeline.fileno() in ready:
                 self._lifeline.drain()
             if self._socket in ready:
@@ -69,7 +75,8 @@ class Loop:
             if self._wake in ready:
                 os.read(self._wake, 1)
                 self._woken = False
-                self.flush()
+            self._delaying = False
+            self.flush()
 
     def close(self) -> None:
         """Sends what is left, waiting at most LINGER."""

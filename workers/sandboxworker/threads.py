@@ -174,6 +174,10 @@ class Pool:
                 self._idle.remove(home)
         home.inbox.put(task)
 
+    def crowded(self) -> bool:
+        """True while tasks wait for a thread."""
+        return len(self._tasks) > len(self._threads)
+
     def next_task(self, thread: WorkerThread) -> Task:
         """A thread's next task; waits for one."""
         with self._lock:
