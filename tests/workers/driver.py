@@ -51,12 +51,14 @@ class WorkerDriver:
 
     def receive(self) -> Any:
         """The next message. Raises TimeoutError with what the worker wrote to stderr."""
-        end = time.monotonic() + TIMEOUT
+        end, ended = time.monotonic() + TIMEOUT, False
         while not self.answers:
             for worker, frame in self.transport.receive():
                 assert worker == self.identity and frame is not None
                 self.answers.extend(wire.decode(frame, wire.Direction.TO_HOST))
-            if not self.answers and (time.monotonic() > end or self.process.reap(0.001)):
+            if not ended and self.process.reap(0.001):  # its last words may still be on their way
+                end, ended = time.monotonic() + 1, True
+            if not self.answers and time.monotonic() > end:
                 raise TimeoutError(f"{self.process.reason}: {self.process.last_words()}")
         return self.answers.popleft()
 

@@ -42,7 +42,7 @@ class Loop:
         self._plugins: dict[int, Plugin] = {}
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.DEALER)
-        for option, value in ((zmq.LINGER, 100), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.MAXMSGSIZE, wire.MAX_FRAME)):
+        for option, value in ((zmq.LINGER, 1000), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.MAXMSGSIZE, wire.MAX_FRAME)):
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.ROUTING_ID, boot.routing_id)
         self._socket.connect(boot.endpoint)
