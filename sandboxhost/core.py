@@ -40,7 +40,7 @@ class Core:
         self._engine = engine
         self._router = Router()
         self._transport = Transport()
-        self._supervisor = Supervisor(workers, threads, self._transport.endpoint, limits)
+        self._supervisor = Supervisor(workers, threads, self._transport, limits)
         self._sinks: dict[int, Events] = {}
         self._resources: dict[int, tuple[CompiledModule, list[int]]] = {}
         self._build_id = b""

@@ -9,6 +9,7 @@ from .errors import WorkerError, WorkerStartError
 from .limits import ProcessLimits
 from .options import WorkerOptions
 from .process import Process
+from .transport import Transport
 
 __all__ = ["Supervisor", "WorkerProcess"]
 
@@ -47,8 +48,9 @@ class WorkerProcess:
 class Supervisor:
     """Starts, replaces and ends workers. Its owner drives it: one thread, which lives as long as the workers should."""
 
-    def __init__(self, count: int, threads: int, endpoint: str, limits: ProcessLimits) -> None:
-        self.count, self.threads, self.endpoint, self.limits = count, threads, endpoint, limits
+    def __init__(self, count: int, threads: int, transport: Transport, limits: ProcessLimits) -> None:
+        self.count, self.threads, self.limits = count, threads, limits
+        self._transport = transport
         self.workers: dict[bytes, WorkerProcess] = {}
         self.started = self.lost = 0
         self.failure = ""
@@ -67,7 +69,7 @@ class Supervisor:
         while not (self.stopping or self.failure) and len(self.workers) < self.count and now >= self._not_before:
             try:
                 worker = self._start()
-            except WorkerError as exc:
+            except (WorkerError, OSError) as exc:
                 self._boot_failed(str(exc), now)
                 continue
             self.workers[worker.routing_id] = worker
@@ -76,11 +78,16 @@ class Supervisor:
 
     def _start(self) -> WorkerProcess:
         routing_id = b"\x01" + os.urandom(15)  # a first byte of 0 is ZeroMQ's own
-        options = WorkerOptions(self.endpoint, routing_id, self.threads, self.limits.to_wire())
         process = Process("worker")
         try:
+            endpoint = self._transport.open_endpoint(routing_id)
+            options = WorkerOptions(endpoint, routing_id, self.threads, self.limits.to_wire())
             process.send(wire.encode([wire.Boot(options.encode())]))
-        except WorkerError:
+        except (WorkerError, OSError) as exc:
+            self._transport.close_endpoint(routing_id)
+            if isinstance(exc, OSError):
+                process.close()
+                raise
             process.reap(1.0)
             words = process.last_words()
             process.close()
@@ -92,6 +99,7 @@ class Supervisor:
         """The worker said READY."""
         worker = self.workers.get(routing_id)
         if worker is not None:
+            self._transport.connected(routing_id)
             worker.ready_at = now
             self._failures = 0
 
@@ -100,6 +108,7 @@ class Supervisor:
         words = worker.process.last_words()
         reason = worker.reason
         worker.process.close()
+        self._transport.close_endpoint(worker.routing_id)
         self.workers.pop(worker.routing_id, None)
         if not self.stopping:
             self.lost += 1

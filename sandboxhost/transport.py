@@ -1,4 +1,4 @@
-"""The ROUTER socket: one ZeroMQ endpoint in a private directory, never blocking, bounded, cleaned up without a trace."""
+"""The ROUTER socket: never blocking, bounded, one private endpoint a worker, nothing left in the file system."""
 from __future__ import annotations
 
 import os
@@ -21,18 +21,16 @@ class Unreachable(Exception):
 
 
 class Transport:
-    """Binds an ipc endpoint. Not for concurrent use: every method under the owner's lock (the memory fence that ZeroMQ asks for).
+    """One ROUTER socket. Not for concurrent use: every method under the owner's lock (the memory fence that ZeroMQ asks for).
 
+    Each worker gets an ipc endpoint of its own, in a fresh directory of mode 0700, which is removed as soon as the worker has
+    connected: nobody can connect afterwards, and a host that is killed leaves nothing behind.
     `fd` becomes readable on *edges* only: after it, and after any send, call `receive` until it returns nothing.
     """
 
     def __init__(self) -> None:
-        self.directory = tempfile.mkdtemp(prefix="sandboxhost-")  # mode 0700
-        if len(os.fsencode(self.directory)) > _MAX_PATH:
-            os.rmdir(self.directory)
-            self.directory = tempfile.mkdtemp(prefix="sandboxhost-", dir="/tmp")
-        self.endpoint = f"ipc://{self.directory}/router"
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
+        self._endpoints: dict[bytes, str] = {}
         try:
             self._socket = self._context.socket(zmq.ROUTER)
             for option, value in (
@@ -40,12 +38,40 @@ class Transport:
                 (zmq.SNDHWM, 10_000), (zmq.RCVHWM, 10_000), (zmq.HANDSHAKE_IVL, 5_000),
             ):
                 self._socket.setsockopt(option, value)
-            self._socket.bind(self.endpoint)
             self.fd = int(self._socket.getsockopt(zmq.FD))
         except BaseException:
             self._context.destroy(linger=0)
-            shutil.rmtree(self.directory, ignore_errors=True)
             raise
+
+    def open_endpoint(self, worker: bytes) -> str:
+        """Binds the endpoint to which this worker, and nobody else, shall connect. Raises OSError."""
+        directory = tempfile.mkdtemp(prefix="sandboxhost-")
+        if len(os.fsencode(directory)) > _MAX_PATH:
+            os.rmdir(directory)
+            directory = tempfile.mkdtemp(prefix="sandboxhost-", dir="/tmp")
+        endpoint = f"ipc://{directory}/router"
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as exc:
+            _remove(endpoint)
+            raise OSError(exc.errno, f"cannot bind {endpoint}: {exc}") from None
+        self._endpoints[worker] = endpoint
+        return endpoint
+
+    def connected(self, worker: bytes) -> None:
+        """The worker has said something: its endpoint's directory is not needed any more."""
+        if worker in self._endpoints:
+            _remove(self._endpoints[worker])
+
+    def close_endpoint(self, worker: bytes) -> None:
+        """The worker is gone: its endpoint and its connection are closed."""
+        endpoint = self._endpoints.pop(worker, None)
+        if endpoint is not None:
+            try:
+                self._socket.unbind(endpoint)
+            except zmq.ZMQError:
+                pass  # gone already
+            _remove(endpoint)
 
     def send(self, worker: bytes, frame: bytes) -> None:
         """Queues one frame. Raises Unreachable: nothing was queued."""
@@ -63,7 +89,13 @@ class Transport:
         return arrived
 
     def close(self) -> None:
-        """Closes the socket and removes its directory; waits for ZeroMQ's own thread."""
+        """Closes the socket and removes what is left of directories; waits for ZeroMQ's own thread."""
         self._socket.close(linger=0)
         self._context.destroy(linger=0)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for endpoint in self._endpoints.values():
+            _remove(endpoint)
+        self._endpoints.clear()
+
+
+def _remove(endpoint: str) -> None:
+    shutil.rmtree(os.path.dirname(endpoint.removeprefix("ipc://")), ignore_errors=True)
