@@ -215,8 +215,8 @@ class Host:
 
 
 def _close(backend: Backend, threads: Threads) -> None:
-    threads.close()
     backend.close()
+    threads.close()
 
 
 def _read(path: Path, allowed: int) -> bytes:

@@ -104,7 +104,7 @@ class Plugin:
         type_ = self.signature(function)
         spec = self._spec(function, pack(type_.params, arguments, function))
         future = CallFuture()
-        future.backend = self._backend
+        future.backend, future.threads = self._backend, self._binding.threads
         future.set_running_or_notify_cancel()
         events = FutureEvents(self._binding, function, future, lambda item: _plain(unpack(type_.results, item.payload, function)))
         (future.call_id,) = self._backend.submit([spec], [events], background=True)
@@ -113,7 +113,7 @@ class Plugin:
     def map(self, function: str, rows: Iterable[Any]) -> list[Any]:
         """Calls `function` once a row (a tuple of arguments, or the one argument) and returns the results in order.
 
-        Raises the first error that comes; the calls that were under way then are cancelled.
+        Raises the first error that comes, after the calls that were under way then have been cancelled and have ended.
         """
         type_ = self.signature(function)
         items: queue.SimpleQueue[tuple[BatchEvents, Any]] = queue.SimpleQueue()
@@ -144,6 +144,10 @@ class Plugin:
         except BaseException:
             for call_id in running.values():
                 self._backend.cancel(call_id)
+            while running:  # each has an outcome soon; none is under way when this returns
+                events, item = items.get()
+                if isinstance(item, Finish):
+                    running.pop(events.position, None)
             raise
         return results
 
