@@ -62,7 +62,9 @@ class Plugin:
     """
 
     def __init__(self, number: int, name: str, limits: Limits, grants: Grants, description: ModuleDescription, backend: Backend,
-                 binding: Binding, idempotent: bool) -> None:
+                 binding: Binding, idempotent: bool, entry: str = "") -> None:
+        self.entry = entry or ("_start" if "_start" in description.exports else "")
+        """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
         self.name, self.limits, self.grants, self.description = name, limits, grants, description
         self.number = number
         self._backend, self._binding, self._idempotent = backend, binding, idempotent
@@ -210,9 +212,9 @@ class Plugin:
                         self._idempotent)
 
     def is_command(self) -> bool:
-        """True when it exports `_start`: `run` runs it."""
+        """True when it exports the function `_start`, and its manifest names no other entry: `run` runs it."""
         export = self.description.exports.get("_start")
-        return export is not None and export.kind is ExternKind.FUNC
+        return self.entry == "_start" and export is not None and export.kind is ExternKind.FUNC
 
     def unload(self) -> None:
         """Waiting calls are cancelled, calls in progress end, then workers drop the plugin. May be called again."""

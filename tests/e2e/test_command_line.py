@@ -22,8 +22,14 @@ def sandboxhost(
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs the command in a process of its own."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "workers")])
-    return subprocess.run([sys.executable, "-m", "sandboxhost", *map(str, arguments)], input=stdin, capture_output=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": path, **(environment or {})}, check=False)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "sandboxhost", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +63,31 @@ def test_run_an_export(files: Path, mode: list[str]) -> None:
     assert sandboxhost("run", files / "math.wasm", "same", "null").stdout == b"null\n"
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), [
-    (["run", "{}/math.wasm"], 2, "math is no command; name one of its functions: "), (["run", "{}/math.wasm", "sub"], 2, "no function 'sub'"),
-    (["run", "{}/math.wasm", "add", "1"], 2, "add: expected 2 params, but passed 1"), (["run", "{}/math.wasm", "add", "1", "x"], 2, "'x' is no i32"),
-    (["run", "{}/absent.wasm"], 2, "absent.wasm"), (["run", "{}/broken.wasm"], 65, "DecodeError"), (["run", "{}/needy.wasm"], 65, '"app"."f"'),
-    (["run", "{}/math.wasm", "divide", "1", "0"], 70, "integer divide by zero\n  in divide at offset"),
-    (["run", "--deadline", "0.2", "{}/math.wasm", "spin"], 75, "DeadlineExceeded"), (["run", "--fuel", "9", "{}/math.wasm", "spin"], 75, "fuel"),
-    (["run", "--memory", "0", "{}/math.wasm", "nothing"], 75, "MemoryLimit"), (["run", "--memory", "lots", "x"], 2, "expected a size"),
-    (["run", "--dir", "x", "y"], 2, "GUEST=HOST"), (["run", "--dir", "/a=/no/such", "y"], 2, "is no directory"), (["run"], 2, "usage"),
-    (["jump"], 2, "invalid choice"), ([], 2, "COMMAND"), (["run", "--env", "SURELY_NOT_SET", "x"], 2, "is not set here"),
-    (["inspect", "{}/broken.wasm"], 65, "DecodeError"), (["validate", "{}/math.wasm", "{}/broken.wasm"], 65, "broken.wasm: DecodeError"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "{}/math.wasm"], 2, "math is no command; name one of its functions: "),
+        (["run", "{}/math.wasm", "sub"], 2, "no function 'sub'"),
+        (["run", "{}/math.wasm", "add", "1"], 2, "add: expected 2 params, but passed 1"),
+        (["run", "{}/math.wasm", "add", "1", "x"], 2, "'x' is no i32"),
+        (["run", "{}/absent.wasm"], 2, "absent.wasm"),
+        (["run", "{}/broken.wasm"], 65, "DecodeError"),
+        (["run", "{}/needy.wasm"], 65, '"app"."f"'),
+        (["run", "{}/math.wasm", "divide", "1", "0"], 70, "integer divide by zero\n  in divide at offset"),
+        (["run", "--deadline", "0.2", "{}/math.wasm", "spin"], 75, "DeadlineExceeded"),
+        (["run", "--fuel", "9", "{}/math.wasm", "spin"], 75, "fuel"),
+        (["run", "--memory", "0", "{}/math.wasm", "nothing"], 75, "MemoryLimit"),
+        (["run", "--memory", "lots", "x"], 2, "expected a size"),
+        (["run", "--dir", "x", "y"], 2, "GUEST=HOST"),
+        (["run", "--dir", "/a=/no/such", "y"], 2, "is no directory"),
+        (["run"], 2, "usage"),
+        (["jump"], 2, "invalid choice"),
+        ([], 2, "COMMAND"),
+        (["run", "--env", "SURELY_NOT_SET", "x"], 2, "is not set here"),
+        (["inspect", "{}/broken.wasm"], 65, "DecodeError"),
+        (["validate", "{}/math.wasm", "{}/broken.wasm"], 65, "broken.wasm: DecodeError"),
+    ],
+)
 def test_exit_codes_and_words(files: Path, arguments: list[str], code: int, words: str) -> None:
     done = sandboxhost(*[word.format(files) for word in arguments])
     assert done.returncode == code and words in done.stderr.decode()
@@ -127,7 +147,13 @@ def test_output_that_nobody_reads(files: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     path = os.pathsep.join([str(ROOT), str(ROOT / "workers")])
-    done = subprocess.run([sys.executable, "-m", "sandboxhost", "inspect", str(files / "math.wasm")], stdout=write, stderr=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": path}, timeout=60, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "sandboxhost", "inspect", str(files / "math.wasm")],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=60,
+        check=False,
+    )
     os.close(write)
     assert b"Traceback" not in done.stderr and done.returncode in (0, 1)

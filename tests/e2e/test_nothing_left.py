@@ -141,10 +141,17 @@ print(*(w.pid for w in host.statistics().workers), flush=True)
 """
 
 
-@pytest.mark.parametrize(("ending", "code"), [
-    ("", 0), ("sys.exit(3)", 3), ("raise ValueError('the application failed')", 1),
-    ("os.kill(os.getpid(), signal.SIGKILL)", -9), ("os._exit(4)", 4), ("os.kill(os.getpid(), signal.SIGTERM)", -15),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("raise ValueError('the application failed')", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -9),
+        ("os._exit(4)", 4),
+        ("os.kill(os.getpid(), signal.SIGTERM)", -15),
+    ],
+)
 def test_the_end_of_the_application_is_the_end_of_its_workers(ending: str, code: int, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "workers")])}
     before = belongings()
