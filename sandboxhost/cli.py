@@ -159,8 +159,8 @@ def _run(options: argparse.Namespace) -> int:
         plugin = host.load(options.file, limits=limits, grants=grants)
         if plugin.is_command() and options.invoke is None:
             return _run_command(plugin, options)
-        name, arguments = options.invoke or (plugin.entry if plugin.entry != "_start" else None), options.arguments
-        if name is None:
+        name, arguments = options.invoke or ("" if plugin.is_command() else plugin.entry), options.arguments
+        if not name:
             if not arguments:
                 raise UnknownFunction(f"{plugin.name} is no command; name one of its functions: {_function_names(plugin)}")
             name, *arguments = arguments

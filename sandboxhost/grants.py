@@ -11,6 +11,10 @@ from .errors import ManifestError
 __all__ = ["DirectoryGrant", "Grants"]
 
 
+MAX_DIRECTORIES = 200
+"""Their descriptors travel to a worker in one message, which the kernel bounds."""
+
+
 class DirectoryGrant(NamedTuple):
     """One directory of the host that the guest sees."""
 
@@ -59,6 +63,8 @@ class Grants:
         set_ = object.__setattr__
         directories = map(_directory, *_items(self.directories))
         set_(self, "directories", {d.guest: (d.host, "rw" if d.writable else "ro") for d in directories})
+        if len(self.directories) > MAX_DIRECTORIES:
+            raise ManifestError(f"grants.directories: more than {MAX_DIRECTORIES}", key="directories")
         _mapping(self.environment, "environment")
         _strings(self.environment.values(), "environment")
         for name in _strings(self.environment, "environment"):

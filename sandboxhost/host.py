@@ -1,6 +1,7 @@
 """Host: what an application opens to run plugins. Synchronous face; `workers=0` runs everything in this process."""
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import stat
@@ -75,7 +76,8 @@ class Host:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
-        self._close = weakref.finalize(self, _close, self._backend, self._threads)
+        self._closer = _Closer(self._backend, self._threads)
+        weakref.finalize(self, self._closer.soon).atexit = False
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +88,7 @@ class Host:
     def close(self) -> None:
         """Ends everything: pending calls with HostClosed, processes, descriptors, files. May be called again."""
         self._closed = True
-        self._close()
+        self._closer()
 
     # ---- the application's functions ----
 
@@ -215,9 +217,22 @@ class Host:
         return self._backend.statistics()
 
 
-def _close(backend: Backend, threads: Threads) -> None:
-    backend.close()
-    threads.close()
+class _Closer:
+    """Closes a host's parts: when the application says so, when the host is collected, or at the interpreter's exit."""
+
+    def __init__(self, backend: Backend, threads: Threads) -> None:
+        self._backend, self._threads = backend, threads
+        atexit.register(self)
+
+    def __call__(self) -> None:
+        """Closes now."""
+        atexit.unregister(self)
+        self._backend.close()
+        self._threads.close()
+
+    def soon(self) -> None:
+        """Closes in a thread: the collector may run in any thread, in the middle of whatever that holds locked."""
+        threading.Thread(target=self, name="sandboxhost-close").start()
 
 
 def _read(path: Path, allowed: int) -> bytes:

@@ -211,6 +211,9 @@ class Router:
 
     def next_time(self) -> float | None:
         """When `tick` wants to be called; None: not before something happens."""
+        if len(self._timers) > 2 * len(self.calls) + 1024:  # most are of calls that ended in time
+            self._timers = [timer for timer in self._timers if timer[1] in self.calls]
+            heapq.heapify(self._timers)
         while self._timers and self._timers[0][1] not in self.calls:
             heapq.heappop(self._timers)
         draining = [worker for worker in self.workers.values() if worker.state == "draining"]

@@ -94,6 +94,13 @@ def test_exit_codes_and_words(files: Path, arguments: list[str], code: int, word
     assert b"Traceback" not in done.stderr
 
 
+def test_a_manifest_names_the_entry_and_the_limits(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "math.wasm").write_bytes(MATH)
+    (tmp_path / "manifest.toml").write_text('name = "m"\nmodule = "math.wasm"\nentry = "add"\n[limits]\nfuel = 50\n')
+    assert sandboxhost("run", tmp_path, "2", "3").stdout == b"5\n"
+    assert sandboxhost("run", "--invoke", "spin", tmp_path).returncode == 75
+
+
 def test_every_error_has_an_exit_code() -> None:
     assert cli.exit_code(errors.WorkerLost("x")) == 76 and cli.exit_code(errors.GuestExit("x", code=3)) == 3
     assert cli.exit_code(errors.GuestExit("x", code=256)) == 1 and cli.exit_code(errors.StackLimit("x")) == 75

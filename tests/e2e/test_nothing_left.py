@@ -112,6 +112,22 @@ def test_a_host_that_is_dropped_without_close() -> None:
     assert left_behind(before) == {}
 
 
+def test_a_host_that_is_dropped_in_a_cycle() -> None:
+    before = belongings()
+
+    def use() -> None:
+        host = Host(workers=1)
+
+        @host.function("app", "lookup")
+        def lookup(key: int) -> int:
+            return host.workers
+
+        assert host.load(HELPED).call("go", 1) == 1
+
+    use()
+    assert left_behind(before) == {}
+
+
 def test_a_host_that_never_did_anything() -> None:
     before = belongings()
     Host(workers=2).close()

@@ -177,6 +177,15 @@ def test_a_deadline_in_the_queue_ends_the_call_there() -> None:
     assert waiting not in [c.id for c in bench.sent(wire.Call)]
 
 
+def test_deadlines_of_calls_that_ended_in_time_do_not_pile_up() -> None:
+    bench = Bench()
+    for number in range(5000):
+        call = bench.submit(deadline=30.0 + number)
+        bench.do(bench.router.received(A, [result(call)], 0.0))
+        bench.router.next_time()
+    assert len(bench.router._timers) <= 1025 and bench.router.next_time() is None
+
+
 def test_an_ignored_deadline_kills_the_worker_but_not_before_its_other_calls_had_their_chance() -> None:
     bench = Bench(threads=2)
     deaf, other = bench.submit(deadline=1.0), bench.submit()
