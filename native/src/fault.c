@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
-#include "engine_state.h"
+#include "machine.h"
 
 enum { SIGNAL_STACK = 65536 };
 
@@ -48,7 +48,8 @@ static void on_fault(int signal, siginfo_t *info, void *context)
             return;
         }
     }
-    chain(signal, info, context);
+    if (!sbx_machine_take_fault(context, info->si_addr))
+        chain(signal, info, context);
 }
 
 static int install(int signal, struct sigaction *former)

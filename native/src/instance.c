@@ -135,7 +135,7 @@ sbx_function *sbx_instance_function(sbx_instance *instance, uint32_t index)
     if (index < instance->imported_function_count)
         return instance->imported_functions[index];
     sbx_function *function = &instance->functions[index - instance->imported_function_count];
-    if (function->code)
+    if (function->type)
         return function;
     const sbx_image_function *record = SBX_IMAGE_AT(instance->image, FUNCTIONS, sbx_image_function) + index;
     function->type_id = instance->type_ids[record->type_index];
@@ -144,7 +144,10 @@ sbx_function *sbx_instance_function(sbx_instance *instance, uint32_t index)
     function->index = index;
     function->frame_slots = record->frame_slots;
     function->type = sbx_type_registry_get(instance->store->types, function->type_id);
-    function->code = instance->code + record->code_offset;
+    if (instance->image->machine)
+        function->machine = instance->image->machine + record->machine_offset;
+    else
+        function->code = instance->code + record->code_offset;
     return function;
 }
 
