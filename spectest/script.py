@@ -147,8 +147,9 @@ def _parse_command(source: Source, form: Form) -> Command:
         subject = _form(items, 1)
         target = _module(source, subject)[1] if subject.head == "module" else _action(subject)
         return AssertFailure(line, head.removeprefix("assert_"), target, _text(items, 2))
-    if head in ("assert_malformed", "assert_invalid", "assert_unlinkable"):
-        return AssertModule(line, head.removeprefix("assert_"), _module(source, _form(items, 1))[1], _text(items, 2))
+    if head in ("assert_malformed", "assert_malformed_custom", "assert_invalid", "assert_unlinkable"):
+        kind = head.removeprefix("assert_").removesuffix("_custom")  # a malformed annotation is malformed text
+        return AssertModule(line, kind, _module(source, _form(items, 1))[1], _text(items, 2))
     raise ValueError(f"unknown command {head!r}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import wasmtime
@@ -33,6 +34,7 @@ _KIND_OF = {name: kind for kind, name in _KINDS.items()}
 _NARROW = {"i32", "f32"}
 
 
+@cache
 def engine() -> wasmtime.Engine:
     """An engine with quick compilation: WebAssembly 2.0 as far as ours goes, plus what wasmtime cannot switch off."""
     config = wasmtime.Config()
@@ -80,7 +82,7 @@ class Raw:
 
     def unpack(self, value: ffi.wasmtime_val_t) -> tuple[str, Any]:
         """(type name, raw bits); a function reference is an arbitrary object, a null one None."""
-        type_name = _KINDS[value.kind]
+        type_name = _KINDS[int(value.kind)]
         if type_name in ("externref", "funcref"):
             return type_name, wasmtime.Val._from_raw(self.store, value).value
         bits = ctypes.c_uint64.from_buffer(value, ffi.wasmtime_val_t.of.offset).value
@@ -98,9 +100,9 @@ class Raw:
         trap = ctypes.POINTER(ffi.wasm_trap_t)()
         context, callee = self.store._context(), ctypes.byref(function._func)
         error = ffi.wasmtime_func_call(context, callee, packed, len(args), results, len(type_.results), ctypes.byref(trap))
-        if error:
+        if error:  # type: ignore[truthy-bool]  # a null pointer is false
             raise WasmtimeError._from_ptr(error)
-        if trap:
+        if trap:  # type: ignore[truthy-bool]
             raise wasmtime.Trap._from_ptr(trap)
         return [self.unpack(results[i]) for i in range(len(type_.results))]
 
@@ -139,9 +141,8 @@ class OracleInstance:
 class OracleEmbedding:
     """See spectest.embedding.Embedding. A refused module is kind "invalid", whether malformed or invalid."""
 
-    _engine = engine()
-
-    def __init__(self) -> None:
+    def __init__(self, its_engine: wasmtime.Engine | None = None) -> None:
+        self._engine = its_engine or engine()
         self.store = wasmtime.Store(self._engine)
         self.raw = Raw(self.store)
 
@@ -159,7 +160,7 @@ class OracleEmbedding:
             source = imports.get(wanted.module)
             if not isinstance(source, OracleInstance) or wanted.name not in source.exports:
                 raise Failure("unlinkable", "unknown import")
-            externs.append(source.exports[wanted.name])
+            externs.append(source.exports[str(wanted.name)])
         try:
             instance = wasmtime.Instance(self.store, module, externs)
         except wasmtime.Trap as error:

@@ -8,21 +8,21 @@ import time
 from pathlib import Path
 
 from .campaign import Campaign, write
-from .compare import SUBJECTS, sandbox_subjects
+from .compare import sandbox_subjects
 
 
 def main() -> int:
     """Runs programs from ``--seed`` on until N of them, or the time, is over."""
+    subjects = sandbox_subjects()
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description="random programs, ours and wasmtime")
     parser.add_argument("--modules", type=int, default=1000, metavar="N", help="programs to run (default 1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first seed (default 0)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
-    parser.add_argument("--subject", action="append", choices=SUBJECTS, help="only this")
+    parser.add_argument("--subject", action="append", choices=sorted(subjects), help="only this")
     parser.add_argument("--no-reduce", action="store_true", help="do not cut failing programs down")
     parser.add_argument("--findings", type=int, default=5, metavar="N", help="stop after this many differences (default 5)")
     parser.add_argument("--out", type=Path, default=Path(".cache/differential"), help="where the scripts of differences go")
     options = parser.parse_args()
-    subjects = sandbox_subjects()
     campaign = Campaign({name: subjects[name] for name in options.subject or subjects}, reduce=not options.no_reduce)
     started = time.monotonic()
     done = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import wasmtime
@@ -197,18 +198,11 @@ class OracleSubject:
 
     name = "wasmtime"
 
-    class _Embedding(OracleEmbedding):
-        _engine = None  # set on first use
-
-        def __init__(self) -> None:
-            if type(self)._engine is None:
-                type(self)._engine = _fuelled_engine()
-            super().__init__()
-            self.store.set_fuel(ORACLE_FUEL)
-
     def embedding(self) -> OracleEmbedding:
         """See Subject."""
-        return self._Embedding()
+        embedding = OracleEmbedding(_fuelled_engine())
+        embedding.store.set_fuel(ORACLE_FUEL)
+        return embedding
 
     def host(self, embedding: OracleEmbedding, calls: HostCalls) -> OracleInstance:
         """See Subject."""
@@ -229,6 +223,7 @@ class OracleSubject:
         return int(instance.exports[name].size(instance.raw.store))
 
 
+@cache
 def _fuelled_engine() -> wasmtime.Engine:
     config = wasmtime.Config()
     config.cranelift_opt_level = "none"
@@ -239,17 +234,24 @@ def _fuelled_engine() -> wasmtime.Engine:
     return wasmtime.Engine(config)
 
 
-SUBJECTS = ("guarded", "explicit", "metered", "refuelled", "interrupted")
-
-
 def sandbox_subjects() -> Mapping[str, Subject]:
-    """Our engine in its configurations, by name: SUBJECTS. Those with ``spent`` must all spend the same fuel."""
+    """Our engine in its configurations, on each executor of this build. Those with ``spent`` must all spend the same fuel."""
+    from sandboxhost.errors import WorkerError
+
     from .sandbox_subject import InterruptedSubject, MeteredSubject, SandboxSubject
 
-    return {
-        "guarded": SandboxSubject("guarded"),
-        "explicit": SandboxSubject("explicit", explicit_bounds=True),
-        "metered": MeteredSubject("metered", sips=False),
-        "refuelled": MeteredSubject("refuelled", sips=True, explicit_bounds=True),
-        "interrupted": InterruptedSubject("interrupted"),
-    }
+    subjects: dict[str, Subject] = {}
+    for tier, prefix in (("interpreter", ""), ("compiled", "compiled-")):
+        try:
+            SandboxSubject("", tier=tier).embedding().close()
+        except WorkerError:  # this build has no such executor
+            continue
+        made = (
+            SandboxSubject(f"{prefix}guarded", tier=tier),
+            SandboxSubject(f"{prefix}explicit", tier=tier, explicit_bounds=True),
+            MeteredSubject(f"{prefix}metered", sips=False, tier=tier),
+            MeteredSubject(f"{prefix}refuelled", sips=True, tier=tier, explicit_bounds=True),
+            InterruptedSubject(f"{prefix}interrupted", tier=tier),
+        )
+        subjects |= {subject.name: subject for subject in made}
+    return subjects

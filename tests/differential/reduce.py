@@ -6,6 +6,7 @@ Nothing here knows the typing rules: every cut is tried, and what does not valid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import wasmtime
 
@@ -108,11 +109,12 @@ class Reducer:
     def _definitions(self) -> None:
         """Fields and functions that nothing names any more."""
         for module in self.program.modules:
-            for things in (module.functions, module.fields):
+            definitions: tuple[list[Any], ...] = (module.functions, module.fields)
+            for things in definitions:
                 for index in reversed(range(len(things))):
-                    removed = things.pop(index)  # type: ignore[attr-defined]
+                    removed = things.pop(index)
                     if not self._still():
-                        things.insert(index, removed)  # type: ignore[attr-defined]
+                        things.insert(index, removed)
 
 
 def assemble(program: Program) -> list[bytes] | None:

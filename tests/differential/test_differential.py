@@ -21,7 +21,7 @@ def test_seeded_programs_behave_as_on_the_second_engine(first_seed: int) -> None
     campaign = Campaign(sandbox_subjects())
     for seed in range(first_seed, first_seed + CHUNK):
         finding = campaign.check(seed)
-        assert finding is None, finding.script if finding else ""
+        assert finding is None, finding.script
     assert campaign.outcomes["results"] > CHUNK
 
 
@@ -29,7 +29,7 @@ def test_seeded_programs_behave_as_on_the_second_engine(first_seed: int) -> None
 @given(strategies.programs())
 def test_drawn_programs_behave_as_on_the_second_engine(program: Program) -> None:
     finding = Campaign(sandbox_subjects(), reduce=False).check_program(program)
-    assert finding is None, finding.script if finding else ""
+    assert finding is None, finding.script
 
 
 def test_every_seed_is_a_program_of_its_own() -> None:

@@ -35,7 +35,8 @@ def uses_stack(instruction: str) -> bool:
 def test_hot_handlers_neither_call_nor_push() -> None:
     assert shutil.which("objdump"), "binutils come with the compiler that built the extension"
     if native.ffi.string(native.lib.sbx_dispatch()) == b"loop":
-        assert not list(handlers()), "the loop's handlers lie in no section of their own"
+        sections = subprocess.run(["objdump", "-h", native.__file__], capture_output=True, text=True, check=True).stdout
+        assert "sbx_ops" not in sections, "the loop's handlers lie in no section of their own"
         return
     hot = {name: code for name, code in handlers() if not RUNTIME.match(name)}
     assert len(hot) > 1500

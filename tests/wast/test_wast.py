@@ -20,6 +20,7 @@ CONFIGURATIONS: dict[str, Callable[[], Embedding]] = {
     "guarded": SandboxEmbedding,
     "explicit": lambda: SandboxEmbedding(explicit_bounds=True),
     "metered": lambda: SandboxEmbedding(metered=True),
+    "interpreter": lambda: SandboxEmbedding(tier="interpreter"),
 }
 
 

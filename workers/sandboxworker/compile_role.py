@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandboxhost import options, wire
-from sandboxhost.errors import ProtocolError, SandboxError
+from sandboxhost.errors import LimitExceeded, MemoryLimit, ProtocolError, SandboxError
 from sandboxhost.limits import Limits, ProcessLimits
 
 from . import bootstrap, native
@@ -26,6 +26,7 @@ def run() -> int:
     """
     parent = bootstrap.isolate(LIFELINE_FD)
     lifeline = Lifeline()
+    limits: Limits | None = None
     try:
         item = lifeline.receive()
         assert item is not None
@@ -41,10 +42,12 @@ def run() -> int:
         answer: list[Any] = list(_compile(asked, limits, descriptors))
     except HostGone:
         return 71
+    except (MemoryLimit, MemoryError) as exc:
+        allowed = limits.compile_memory if limits else 0
+        exceeded = LimitExceeded(f"compiling needs more than {allowed} bytes: {exc}", limit="compile_memory", allowed=allowed)
+        answer = [wire.failed(0, exceeded)]
     except SandboxError as exc:
         answer = [wire.failed(0, exc)]
-    except MemoryError as exc:
-        answer = [wire.failed(0, native.out_of_memory(exc))]
     return _answer(lifeline, answer)
 
 

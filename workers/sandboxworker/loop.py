@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -195,6 +196,8 @@ def run() -> int:
         watchdog.start()
         loop = Loop(boot, lifeline)
         bootstrap.seal()
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection need look at it
         loop.post(wire.Ready(os.getpid(), boot.threads, native.build_id(), bootstrap.LEVEL))
         loop.run()
     except HostGone:

@@ -70,7 +70,7 @@ def _raise(status: int, error: Pointer) -> NoReturn:
         cause = trap_message(error.trap)
         raise Trap(text or cause, cause=cause)
     if cls is LimitExceeded:
-        raise LimitExceeded(text if offset == _NO_OFFSET else f"{text} (at offset {offset:#x})", limit="module")
+        _raise_module_limit(text if offset == _NO_OFFSET else f"{text} (at offset {offset:#x})", text)
     if cls is MemoryLimit:
         raise MemoryLimit(text, limit="memory")
     if cls is SandboxError:  # BUSY, USAGE: a mistake on this side
@@ -78,6 +78,15 @@ def _raise(status: int, error: Pointer) -> NoReturn:
     if "offset" in cls.fields:
         raise cls(text, offset=None if offset == _NO_OFFSET else offset)
     raise cls(text)
+
+
+def _raise_module_limit(text: str, words: str) -> NoReturn:
+    """The core says "NAME: N exceeds the limit of M" where a field of Limits decides, else the image's format does."""
+    name, _, rest = words.partition(": ")
+    allowed = rest.rpartition(" exceeds the limit of ")[2]
+    known = name in MODULE_LIMITS and allowed.isdecimal()
+    limit = "params" if name == "results" else name
+    raise LimitExceeded(text, limit=limit if known else "module", allowed=int(allowed) if known else 0)
 
 
 def _check(status: int, error: Pointer) -> None:
@@ -106,11 +115,6 @@ def checked(function: str, *arguments: Any) -> None:
 def plain(function: str, *arguments: Any) -> Any:
     """Calls a function of the core that cannot fail."""
     return getattr(lib, function)(*arguments)
-
-
-def out_of_memory(exc: MemoryError) -> MemoryLimit:
-    """The exception for a refused allocation of this process."""
-    return MemoryLimit(f"the machine refused memory: {exc}", limit="memory")
 
 
 def trap_message(trap: int) -> str:
@@ -587,11 +591,6 @@ def install_fault_handler() -> None:
 def enter_thread() -> None:
     """The alternate signal stack of a thread that runs guests. Raises OSError."""
     system("sbx_thread_enter")
-
-
-def leave_thread() -> None:
-    """Undoes enter_thread."""
-    lib.sbx_thread_leave()
 
 
 def stress_fail_after(count: int) -> None:

@@ -86,13 +86,15 @@ class Plugin:
         try:
             job.context.check()
             instance = self._take(job, engine)
-            try:
-                payload = instance.run(job) if job.run else instance.call(job)
-            finally:
-                memory = instance.store.memory_bytes()
-                instance.flush(job)
+            payload = instance.run(job) if job.run else instance.call(job)
         except BaseException as exc:
             error = exc
+        if instance is not None:
+            memory = instance.store.memory_bytes()
+            try:
+                instance.flush(job)
+            except PayloadTooLarge as exc:
+                error = error or exc
         if instance is not None and instance is not self._instance:
             instance.close()
         return Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
