@@ -76,7 +76,8 @@ struct sbx_call_engine {
     /* The compiled tier (machine.h). */
     char *guest_sp, *guest_stack, *guest_top; /* where it stands, the lowest place that may be used, where it begins */
     uintptr_t machine_limit;   /* atomic: below it rsp may not go; raised above every stack to interrupt */
-    u32 resume, trace_skip;
+    u32 resume;
+    const u64 *trace_sp;
     bool trace_machine;
     const u8 *machine_code;    /* of the image that runs, for the fault handler */
     u32 (*host_entry)(sbx_call_engine *);

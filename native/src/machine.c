@@ -120,7 +120,7 @@ static u32 skipped(const sbx_call_engine *engine, const sbx_image *image)
 
 void sbx_machine_trace(sbx_call_engine *engine)
 {
-    engine->trace_skip = skipped(engine, engine->instance->image);
+    engine->trace_sp = (const u64 *)(const void *)(engine->guest_sp + skipped(engine, engine->instance->image));
 }
 
 static s64 leb(const u8 **at, const u8 *end)
@@ -168,27 +168,44 @@ static const sbx_image_function *function_at(const sbx_image *image, u64 place, 
     return &functions[low];
 }
 
+/* Only a pointer that is in the store's list is followed. */
+static const sbx_instance *known(const sbx_instance *first, u64 pointer)
+{
+    for (const sbx_instance *i = first; i; i = i->next)
+        if ((u64)(uintptr_t)i == pointer)
+            return i;
+    return NULL;
+}
+
+/* A call into another instance leaves a return address in the caller's stub, and above it the caller's instance. */
+static const sbx_instance *crossing(const sbx_instance *callee, const u64 *at)
+{
+    const sbx_instance *caller = known(callee->store->instances, at[1]);
+    bool crosses = caller && caller->image->machine && at[0] == (u64)(uintptr_t)(caller->image->machine + header_of(caller->image)->cross);
+    return crosses ? caller : NULL;
+}
+
 size_t sbx_machine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame *frames, size_t capacity)
 {
     const sbx_instance *instance = engine->trace_instance;
-    const u64 *at = (const u64 *)(const void *)(engine->guest_sp + engine->trace_skip), *top = (const u64 *)(const void *)engine->guest_top;
+    const u64 *at = engine->trace_sp, *top = (const u64 *)(const void *)engine->guest_top;
     size_t count = 0;
     while (at < top && instance) {
-        u64 place = *at++ - (u64)(uintptr_t)instance->image->machine;
-        const sbx_machine_header *header = header_of(instance->image);
-        if (place == header->finished || place >= instance->image->header->sections[SBX_IMAGE_MACHINE].bytes)
-            break;
-        if (place == header->cross) {
-            instance = (const sbx_instance *)(uintptr_t)*at++;
-            /* The link back lies in the caller's stub, which is of its own image. */
+        const sbx_instance *caller = at + 1 < top ? crossing(instance, at) : NULL;
+        if (caller) {
+            instance = caller;
+            at += 2;
             continue;
         }
+        u64 place = *at++ - (u64)(uintptr_t)instance->image->machine; /* behind the call */
+        if (place == header_of(instance->image)->finished || place - 1 >= instance->image->header->sections[SBX_IMAGE_MACHINE].bytes)
+            break;
         u32 index;
-        const sbx_image_function *function = function_at(instance->image, place, &index);
+        const sbx_image_function *function = function_at(instance->image, place - 1, &index);
         if (!function)
             break;
         if (count < capacity)
-            frames[count] = (sbx_backtrace_frame){instance, index, wasm_offset(instance->image, function, (s64)(place - function->machine_offset)),
+            frames[count] = (sbx_backtrace_frame){instance, index, wasm_offset(instance->image, function, (s64)(place - 1 - function->machine_offset)),
                                                   sbx_image_name_of(instance->image, function->name)};
         count++;
         at += function->machine_saved;
@@ -198,21 +215,12 @@ size_t sbx_machine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame 
 
 /* Faults. */
 
-static const sbx_instance *known(const sbx_call_engine *engine, u64 pointer)
-{
-    const sbx_store *store = engine->activations[engine->depth - 1].function->instance->store;
-    for (const sbx_instance *i = store->instances; i; i = i->next)
-        if ((u64)(uintptr_t)i == pointer)
-            return i;
-    return NULL;
-}
-
 /* Takes a fault only when this thread runs machine code, the processor stands in that of the instance in rbx, and the address lies in
  * its reservation: then the trap stub goes on as if it had been called there. */
 bool sbx_machine_take_fault(void *context, const void *address)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    const sbx_instance *instance = running && running->depth ? known(running, (u64)registers[REG_RBX]) : NULL;
+    const sbx_instance *instance = running && running->depth ? known(running->activations[running->depth - 1].function->instance->store->instances, (u64)registers[REG_RBX]) : NULL;
     if (!instance || !instance->image->machine || !instance->memory0)
         return false;
     u64 place = (u64)registers[REG_RIP] - (u64)(uintptr_t)instance->image->machine;
@@ -220,7 +228,7 @@ bool sbx_machine_take_fault(void *context, const void *address)
     if (place >= instance->image->header->sections[SBX_IMAGE_MACHINE].bytes || offset >= instance->memory0->reserved)
         return false;
     registers[REG_RSP] -= 8;
-    *(u64 *)registers[REG_RSP] = (u64)registers[REG_RIP];
+    *(u64 *)registers[REG_RSP] = (u64)registers[REG_RIP] + 1; /* as behind a call: the place is looked up one before */
     registers[REG_RAX] = SBX_TRAP_MEMORY_BOUNDS;
     registers[REG_RIP] = (greg_t)(uintptr_t)(instance->image->machine + header_of(instance->image)->trap);
     return true;

@@ -6,7 +6,7 @@
 /* How a suspended machine activation goes on. */
 enum { SBX_RESUME_NONE, SBX_RESUME_ALL /* every register was pushed */, SBX_RESUME_HOST /* the pins; results are at the frame */,
        SBX_RESUME_RUNTIME /* the pins and the operation's operands; it is tried again */, SBX_RESUME_COUNT };
-enum { SBX_PINS_BYTES = 3 * 8 + 7 * 8, SBX_RUNTIME_BYTES = SBX_PINS_BYTES + 4 * 8, SBX_RUNTIME_OUT_OF_FUEL = 0x100 };
+enum { SBX_PINS_BYTES = 6 * 8 + 7 * 8, SBX_RUNTIME_BYTES = SBX_PINS_BYTES + 4 * 8, SBX_RUNTIME_OUT_OF_FUEL = 0x100 };
 
 /* At the start of a machine section: places in it. */
 typedef struct sbx_machine_header {

@@ -126,19 +126,13 @@ static void emit_cold(sbx_x64 *c)
     for (size_t i = 0; i < c->cold_count && !c->b.failed; i++) {
         const x64_cold *cold = &c->colds[i];
         x64_patch(&c->b, cold->jump, c->b.size);
-        switch (cold->kind) {
-        case COLD_TRAP:
+        if (cold->kind == COLD_TRAP)
             x64_move_constant(&c->b, RAX, cold->value);
-            x64_call(&c->b, c->stubs.trap);
-            break;
-        case COLD_FUEL:
+        else if (cold->kind == COLD_FUEL)
             x64_alu_constant(&c->b, 0, W, x64_reg(FUEL), (int32_t)cold->value);
-            x64_call(&c->b, c->stubs.fuel);
-            break;
-        case COLD_POLL: x64_call(&c->b, c->stubs.poll); break;
-        default: x64_call(&c->b, c->stubs.call);
-        }
         x64_mark(c, cold->instruction);
+        x64_call(&c->b, cold->kind == COLD_TRAP ? c->stubs.trap : cold->kind == COLD_FUEL ? c->stubs.fuel
+                        : cold->kind == COLD_POLL ? c->stubs.poll : c->stubs.call);
         if (cold->kind != COLD_TRAP)
             x64_patch(&c->b, x64_jmp(&c->b, 0), cold->back);
     }

@@ -436,7 +436,6 @@ static void move_frame(sbx_x64 *c, uint32_t slots, bool back)
 
 static void results(sbx_x64 *c, const sbx_functype *type)
 {
-    x64_mark(c, c->instruction);
     x64_pop_to(c, c->height - type->params);
     if (type->results == 1)
         x64_push_reg(c, result_register(x64_class(type->types[type->params])));
@@ -454,9 +453,11 @@ static void lower_call(sbx_x64 *c, uint32_t function)
         x64_load64(&c->b, RAX, x64_mem(INSTANCE, offsetof(sbx_instance, imported_functions)));
         x64_load64(&c->b, RAX, x64_mem(RAX, (int32_t)(function * sizeof(void *))));
         move_frame(c, base, false);
+        x64_mark(c, c->instruction);
         x64_call(&c->b, c->stubs.call);
     } else {
         move_frame(c, base, false);
+        x64_mark(c, c->instruction);
         size_t field = x64_call(&c->b, 0);
         if (x64_grow(c, &c->calls, &c->call_capacity, c->call_count + 1, sizeof *c->calls))
             c->calls[c->call_count++] = (x64_call_site){field, function - m->imported_functions};
@@ -490,6 +491,7 @@ static void lower_call_indirect(sbx_x64 *c)
     move_frame(c, base, false);
     x64_op(&c->b, 0x39, W, INSTANCE, x64_mem(RAX, offsetof(sbx_function, instance)));
     size_t other = x64_jcc(&c->b, CC_NE, 0);
+    x64_mark(c, c->instruction);
     x64_op(&c->b, 0xFF, 0, 2, x64_mem(RAX, offsetof(sbx_function, machine)));
     size_t back = c->b.size;
     results(c, type);

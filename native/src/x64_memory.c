@@ -141,8 +141,8 @@ void x64_runtime(sbx_x64 *c, uint32_t opcode, uint32_t params, uint32_t one, uin
     x64_move_constant(&c->b, RAX, opcode);
     x64_move_constant(&c->b, RDX, one);
     x64_move_constant(&c->b, RSI, two);
-    x64_call(&c->b, c->stubs.runtime);
     x64_mark(c, c->instruction);
+    x64_call(&c->b, c->stubs.runtime);
     if (result >= 0)
         x64_push_home(c, (uint8_t)result);
 }

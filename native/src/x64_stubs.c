@@ -7,7 +7,7 @@
 #define I(field) x64_mem(INSTANCE, offsetof(sbx_instance, field))
 
 static const uint8_t native_saved[] = {RBP, RBX, R12, R13, R14, R15};
-static const uint8_t host_pins[] = {R9, R10, R11}; /* what a C function may change of the pins, beside all vector registers */
+static const uint8_t pins[] = {R9, R10, R11, R12, R13}; /* and r14, where it is one */
 enum { FLOAT_PINS = 7, FIRST_FLOAT_PIN = 8, ALL_FLOATS = 16 };
 
 static void save_floats(x64_buffer *b, uint8_t first, uint8_t n)
@@ -24,18 +24,23 @@ static void restore_floats(x64_buffer *b, uint8_t first, uint8_t n)
     x64_alu_constant(b, 0, W, x64_reg(RSP), n * 8);
 }
 
-static void save_pins(x64_buffer *b)
+/* All pins, also those that C functions keep: a suspended call comes back through another entry. */
+static void save_pins(sbx_x64 *c)
 {
-    for (size_t i = 0; i < sizeof host_pins; i++)
-        x64_push(b, host_pins[i]);
+    x64_buffer *b = &c->b;
+    for (size_t i = 0; i < sizeof pins; i++)
+        x64_push(b, pins[i]);
+    x64_push(b, c->options->metered ? RCX : R14); /* as many words either way */
     save_floats(b, FIRST_FLOAT_PIN, FLOAT_PINS);
 }
 
-static void restore_pins(x64_buffer *b)
+static void restore_pins(sbx_x64 *c)
 {
+    x64_buffer *b = &c->b;
     restore_floats(b, FIRST_FLOAT_PIN, FLOAT_PINS);
-    for (size_t i = sizeof host_pins; i--;)
-        x64_pop(b, host_pins[i]);
+    x64_pop(b, c->options->metered ? RCX : R14);
+    for (size_t i = sizeof pins; i--;)
+        x64_pop(b, pins[i]);
 }
 
 /* Every register that an interrupted guest may be using; r14 stays out of it where it counts fuel. */
@@ -205,7 +210,7 @@ static void emit_call(sbx_x64 *c, sbx_machine_header *header, const size_t resum
     x64_byte(b, 0xC3);
 
     x64_patch(b, native, b->size);
-    save_pins(b);
+    save_pins(c);
     load_engine(b);
     x64_store64(b, E(callee), RAX);
     x64_store64(b, E(callee_fp), RBP);
@@ -218,7 +223,7 @@ static void emit_call(sbx_x64 *c, sbx_machine_header *header, const size_t resum
     x64_patch(b, resumes[SBX_RESUME_HOST], answered);
     x64_load64(b, RAX, x64_mem(FRAME, 0));
     x64_load64(b, XMM(0), x64_mem(FRAME, 0));
-    restore_pins(b);
+    restore_pins(c);
     x64_byte(b, 0xC3);
     x64_patch(b, leave, b->size);
     store32(b, E(resume), SBX_RESUME_HOST);
@@ -233,9 +238,9 @@ static void emit_runtime(sbx_x64 *c, const size_t resumes[SBX_RESUME_COUNT])
     x64_patch(b, resumes[SBX_RESUME_RUNTIME], b->size);
     for (size_t i = sizeof operands; i--;)
         x64_pop(b, operands[i]);
-    restore_pins(b);
+    restore_pins(c);
     c->stubs.runtime = b->size;
-    save_pins(b);
+    save_pins(c);
     for (size_t i = 0; i < sizeof operands; i++)
         x64_push(b, operands[i]);
     load_engine(b);
@@ -251,7 +256,7 @@ static void emit_runtime(sbx_x64 *c, const size_t resumes[SBX_RESUME_COUNT])
     back_from_c(c);
     size_t failed = x64_jcc(b, CC_NE, 0);
     x64_alu_constant(b, 0, W, x64_reg(RSP), sizeof operands * 8);
-    restore_pins(b);
+    restore_pins(c);
     x64_byte(b, 0xC3);
     x64_patch(b, failed, b->size);
     x64_alu_constant(b, 7, 0, x64_reg(RAX), SBX_RUNTIME_OUT_OF_FUEL);
