@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from .errors import HostFunctionError, ProtocolError, SandboxError
 from .host_functions import HostFunction, Threads, current_call
-from .logs import GuestLines
+from .logs import GuestLines, logger
 from .router import Finish, InvokeHost
 from .statistics import Usage
 from .values import FunctionType
@@ -138,8 +138,17 @@ class CallFuture(Future[Any]):
         super().__init__()
         self.call_id = 0
         self.backend: Answering | None = None
+        self.threads: Threads | None = None
         self.usage = Usage()
         """What the call used; set before the future is done."""
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Calls `fn(future)` once the future is done: in a thread of the host, so that it may block and call plugins itself."""
+        if self.done() or self.threads is None:
+            super().add_done_callback(fn)
+            return
+        threads = self.threads
+        super().add_done_callback(lambda future: threads.submit(lambda: _call_back(fn, future)))
 
     def cancel(self) -> bool:
         """Asks for the call's end; False when it is done already. The future is done soon after, with its one outcome."""
@@ -147,6 +156,13 @@ class CallFuture(Future[Any]):
             return False
         self.backend.cancel(self.call_id)
         return True
+
+
+def _call_back(fn: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+    try:
+        fn(future)
+    except Exception:
+        logger.exception("a callback of %r failed", future)
 
 
 class FutureEvents(Events):
@@ -161,7 +177,7 @@ class FutureEvents(Events):
         self.binding.threads.submit(lambda: self.answer(item))
 
     def finish(self, item: Finish) -> None:
-        """The outcome. Errors of the future's own callbacks are logged by concurrent.futures."""
+        """The outcome."""
         error = self.ended(item)
         self.future.usage = item.usage
         if error is not None:

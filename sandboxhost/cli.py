@@ -31,8 +31,8 @@ exit codes: 0, or the guest's own; 2 wrong usage; 65 bad module; 70 trap; 75 lim
 _RUN_HELP = """\
 A module that exports _start is a WASI command: everything after FILE is its command line, untouched, and stdin, stdout, stderr
 and the exit code are the guest's. Of any other module (or with --invoke NAME) the first argument after FILE names the export to
-call, the others are its arguments, and the results are printed. FILE may also be a plugin's folder or manifest, whose limits then
-apply.
+call, the others are its arguments, and the results are printed. FILE may also be a plugin's folder or manifest, whose limits and
+entry then apply.
 """
 
 
@@ -159,7 +159,7 @@ def _run(options: argparse.Namespace) -> int:
         plugin = host.load(options.file, limits=limits, grants=grants)
         if plugin.is_command() and options.invoke is None:
             return _run_command(plugin, options)
-        name, arguments = options.invoke, options.arguments
+        name, arguments = options.invoke or (plugin.entry if plugin.entry != "_start" else None), options.arguments
         if name is None:
             if not arguments:
                 raise UnknownFunction(f"{plugin.name} is no command; name one of its functions: {_function_names(plugin)}")

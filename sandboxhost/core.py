@@ -175,9 +175,12 @@ class Core:
         try:
             self._transport.send(item.worker, wire.encode(item.messages))
         except (Unreachable, ProtocolError) as exc:
-            self._kill(item.worker, str(exc))
-            unwritten = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run))]
-            return self._router.worker_lost(item.worker, str(exc), time.monotonic(), unwritten)
+            logger.warning("worker %s cannot be written to: %s", item.worker.hex()[:8], exc)
+            worker = self._supervisor.workers.get(item.worker)
+            if worker is not None:
+                worker.process.kill()  # most probably it is dead; how it died is found out when it is reaped
+            ids = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run, wire.Load))]
+            return self._router.unwritten(item.worker, ids, time.monotonic())
         return []
 
     def _send_descriptors(self, item: SendDescriptors) -> list[Instruction]:

@@ -64,6 +64,8 @@ def demo(workers: int = 3) -> int:
         def load(name: str, **limits: Any) -> Plugin:
             return host.load(folder / name, limits=Limits(**limits), grants=Grants(environment={"LANG": "C"}))
 
+        _wait_for_workers(host)
+        screen.title(f"{workers} worker processes: {', '.join(str(worker.pid) for worker in host.statistics().workers)}")
         _tour(screen, host, load)
         _limits(screen, load)
         _lost_worker(screen, host, load)
@@ -82,8 +84,8 @@ def _tour(screen: _Screen, host: Host, load: Callable[..., Plugin]) -> None:
     screen.line("hello from the demo", done.stdout.decode("utf-8", "replace").splitlines()[0], _by(done.usage))
     primes, statistics, sums = load("primes", fuel=50_000_000), load("statistics"), load("lookup")
     calls = [
-        (primes, "count_primes", (30_000,)), (primes, "nth_prime", (4_000,)), (statistics, "binomial", (40, 20)),
-        (statistics, "sample_median", (1_000,)), (sums, "sum", (1, 100)),
+        (primes, "count_primes", (38_000,)), (primes, "nth_prime", (4_000,)), (statistics, "binomial", (40, 20)),
+        (primes, "count_primes", (30_000,)), (statistics, "sample_median", (1_000,)), (sums, "sum", (1, 100)),
     ]
     futures = [plugin.submit(function, *arguments) for plugin, function, arguments in calls]
     for (plugin, function, arguments), future in zip(calls, futures, strict=True):
@@ -103,7 +105,7 @@ def _limits(screen: _Screen, load: Callable[..., Plugin]) -> None:
     screen.title("Limits hold")
     for title, plugin, function, arguments in (
         ("an endless loop", load("runaway", deadline=0.3), "spin", ()),
-        ("the same, with a million of fuel", load("runaway", fuel=1_000_000), "spin", ()),
+        ("the same, with a fuel limit", load("runaway", fuel=1_000_000), "spin", ()),
         ("endless recursion", load("runaway", call_depth=500), "recurse", (0,)),
         ("a memory hog", load("hog", memory="32MiB"), "devour", ()),
     ):
@@ -132,10 +134,15 @@ def _lost_worker(screen: _Screen, host: Host, load: Callable[..., Plugin]) -> No
     value = primes.invoke("count_primes", 1_000)
     later = time.monotonic() - started
     screen.line("the next call", f"{value.value} primes below 1000", f"{_by(value.usage)}, {later:.3f} s later")
-    while len(host.statistics().workers) < host.workers or any(w.state != "ready" for w in host.statistics().workers):
-        time.sleep(0.005)
+    _wait_for_workers(host)
     pids = ", ".join(str(worker.pid) for worker in host.statistics().workers)
     screen.line("workers now", pids, f"replaced after {time.monotonic() - started:.3f} s")
+
+
+def _wait_for_workers(host: Host) -> None:
+    """Until all of them are ready. (Calls do not need it: they wait in the queue.)"""
+    while sum(worker.state == "ready" for worker in host.statistics().workers) < host.workers:
+        time.sleep(0.005)
 
 
 def _busy_worker(host: Host) -> int:

@@ -145,7 +145,8 @@ class Host:
             compiled.release()
             raise
         binding = Binding(name, self._backend, tuple(functions.values()), self._threads)
-        plugin = Plugin(record.id, name, limits, grants, compiled.description, self._backend, binding, idempotent)
+        plugin = Plugin(record.id, name, limits, grants, compiled.description, self._backend, binding, idempotent,
+                        manifest.entry if manifest else "")
         try:
             waiter = Waiter(binding, "")
             (call_id,) = self._backend.submit([CallSpec(record.id, "load")], [waiter])
@@ -215,8 +216,8 @@ class Host:
 
 
 def _close(backend: Backend, threads: Threads) -> None:
-    threads.close()
     backend.close()
+    threads.close()
 
 
 def _read(path: Path, allowed: int) -> bytes:

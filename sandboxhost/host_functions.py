@@ -114,8 +114,6 @@ class Threads:
     def submit(self, work: Callable[[], None]) -> None:
         """Runs `work` soon."""
         with self._lock:
-            if self._closed:
-                return
             self._work.append(work)
             if self._idle >= len(self._work):
                 self._lock.notify()
@@ -135,8 +133,7 @@ class Threads:
             work()
 
     def close(self) -> None:
-        """Idle threads end; busy ones end after their function."""
+        """Idle threads end; busy ones end when nothing is left to do."""
         with self._lock:
             self._closed = True
-            self._work.clear()
             self._lock.notify_all()

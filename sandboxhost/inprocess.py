@@ -18,7 +18,7 @@ from sandboxworker.plugin import Plugin as WorkerPlugin
 from . import wire
 from .calls import Events
 from .engine import CompiledModule, Export, Import, ModuleDescription
-from .errors import HostClosed, LimitExceeded, Overloaded, SandboxError, UnknownFunction, WorkerError
+from .errors import HostClosed, HostFunctionError, LimitExceeded, Overloaded, SandboxError, UnknownFunction, WorkerError
 from .host_functions import Threads
 from .limits import Limits
 from .options import LoadOptions, RunOptions
@@ -162,8 +162,16 @@ class InProcess:
         context = CallContext(
             deadline=spec.deadline, cancellation=self._running[call_id], fuel=limits.fuel, host_calls=limits.host_calls)
         run = RunOptions.decode(spec.payload) if spec.kind == "run" else None
-        job = Job(spec.function, b"" if run else spec.payload, context, lambda index, data: sink.call_host(call_id, index, data),
-                  sink.emit, run, sink.descriptors)
+
+        def host_call(index: int, data: bytes) -> bytes:
+            try:
+                return sink.call_host(call_id, index, data)
+            except Exception as exc:
+                context.check()  # what failed may be the wait of a call that has expired meanwhile
+                raise HostFunctionError(f"{type(exc).__name__}: {exc}") from exc
+
+        payload = b"" if run else spec.payload
+        job = Job(spec.function, payload, context, host_call, sink.emit, run, sink.descriptors)
         outcome = plugin.perform(job, engine)
         usage = outcome.usage._replace(worker=os.getpid())
         error = outcome.error

@@ -42,6 +42,19 @@ def _count(value: object, name: str) -> int:
     return value
 
 
+def _some(value: object, name: str) -> int:
+    """A count that cannot be 0."""
+    count = _count(value, name)
+    if count == 0:
+        raise ManifestError(f"{name}: at least 1 is needed", key=name)
+    return count
+
+
+def _some_bytes(value: object, name: str) -> int:
+    """A size that cannot be 0."""
+    return _some(parse_size(value, name), name)
+
+
 def _seconds(value: object, name: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ManifestError(f"{name}: expected seconds, got {value!r}", key=name)
@@ -106,22 +119,22 @@ class Limits:
     # The module: enforced by the decoder in the compile process; `load` raises LimitExceeded.
     module_bytes: _Size = _Size(parse_size, 256 * 2**20)
     """Size of the .wasm. Enforced by the host before anything is compiled."""
-    types: _Count = _Count(_count, 1_000_000)
-    functions: _Count = _Count(_count, 1_000_000)
+    types: _Count = _Count(_some, 1_000_000)
+    functions: _Count = _Count(_some, 1_000_000)
     """Functions, imports included."""
-    imports: _Count = _Count(_count, 100_000)
-    exports: _Count = _Count(_count, 1_000_000)
-    globals: _Count = _Count(_count, 1_000_000)
-    tables: _Count = _Count(_count, 100_000)
-    segments: _Count = _Count(_count, 1_000_000)
+    imports: _Count = _Count(_some, 100_000)
+    exports: _Count = _Count(_some, 1_000_000)
+    globals: _Count = _Count(_some, 1_000_000)
+    tables: _Count = _Count(_some, 100_000)
+    segments: _Count = _Count(_some, 1_000_000)
     """Data segments, and again as many element segments."""
-    params: _Count = _Count(_count, 1_000)
+    params: _Count = _Count(_some, 1_000)
     """Parameters, and again as many results, of one type."""
-    locals: _Count = _Count(_count, 50_000)
+    locals: _Count = _Count(_some, 50_000)
     """Locals of one function, parameters included."""
-    body_bytes: _Size = _Size(parse_size, 7_654_321)
+    body_bytes: _Size = _Size(_some_bytes, 7_654_321)
     """Size of one function's code."""
-    nesting: _Count = _Count(_count, 65_536)
+    nesting: _Count = _Count(_some, 65_536)
     """Nested blocks of one function."""
     compile_seconds: _Seconds = _Seconds(_seconds, 60.0)
     """Time for the compile process, enforced by the host with SIGKILL: `load` raises LimitExceeded."""
@@ -142,7 +155,7 @@ class Limits:
     deadline: _OptionalSeconds = _OptionalSeconds(_seconds, 30.0, True)
     """Seconds from the moment the call is accepted, waiting included: the worker interrupts the guest, the host kills the
     worker a grace time later: DeadlineExceeded."""
-    call_depth: _Count = _Count(_count, 20_000)
+    call_depth: _Count = _Count(_some, 20_000)
     """Guest frames: StackLimit."""
     host_calls: _Count = _Count(_count, 1_000_000)
     """Calls of the application's functions from one call, counted by the worker and by the host: LimitExceeded."""

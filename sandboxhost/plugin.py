@@ -62,7 +62,9 @@ class Plugin:
     """
 
     def __init__(self, number: int, name: str, limits: Limits, grants: Grants, description: ModuleDescription, backend: Backend,
-                 binding: Binding, idempotent: bool) -> None:
+                 binding: Binding, idempotent: bool, entry: str = "") -> None:
+        self.entry = entry or ("_start" if "_start" in description.exports else "")
+        """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
         self.name, self.limits, self.grants, self.description = name, limits, grants, description
         self.number = number
         self._backend, self._binding, self._idempotent = backend, binding, idempotent
@@ -104,7 +106,7 @@ class Plugin:
         type_ = self.signature(function)
         spec = self._spec(function, pack(type_.params, arguments, function))
         future = CallFuture()
-        future.backend = self._backend
+        future.backend, future.threads = self._backend, self._binding.threads
         future.set_running_or_notify_cancel()
         events = FutureEvents(self._binding, function, future, lambda item: _plain(unpack(type_.results, item.payload, function)))
         (future.call_id,) = self._backend.submit([spec], [events], background=True)
@@ -113,7 +115,7 @@ class Plugin:
     def map(self, function: str, rows: Iterable[Any]) -> list[Any]:
         """Calls `function` once a row (a tuple of arguments, or the one argument) and returns the results in order.
 
-        Raises the first error that comes; the calls that were under way then are cancelled.
+        Raises the first error that comes, after the calls that were under way then have been cancelled and have ended.
         """
         type_ = self.signature(function)
         items: queue.SimpleQueue[tuple[BatchEvents, Any]] = queue.SimpleQueue()
@@ -144,6 +146,10 @@ class Plugin:
         except BaseException:
             for call_id in running.values():
                 self._backend.cancel(call_id)
+            while running:  # each has an outcome soon; none is under way when this returns
+                events, item = items.get()
+                if isinstance(item, Finish):
+                    running.pop(events.position, None)
             raise
         return results
 
@@ -206,9 +212,9 @@ class Plugin:
                         self._idempotent)
 
     def is_command(self) -> bool:
-        """True when it exports `_start`: `run` runs it."""
+        """True when it exports the function `_start`, and its manifest names no other entry: `run` runs it."""
         export = self.description.exports.get("_start")
-        return export is not None and export.kind is ExternKind.FUNC
+        return self.entry == "_start" and export is not None and export.kind is ExternKind.FUNC
 
     def unload(self) -> None:
         """Waiting calls are cancelled, calls in progress end, then workers drop the plugin. May be called again."""

@@ -150,18 +150,26 @@ class Router:
         """A process was started; it gets calls after READY."""
         self.workers[worker_id] = WorkerState(worker_id, pid=pid)
 
-    def worker_lost(self, worker_id: bytes, reason: str, now: float, unwritten: Iterable[int] = ()) -> list[Instruction]:
-        """The process is gone (or unreachable). `unwritten`: calls whose message certainly never left."""
+    def unwritten(self, worker_id: bytes, call_ids: Iterable[int], now: float) -> list[Instruction]:
+        """The worker could not be reached: these calls certainly never left and may go elsewhere. `worker_lost` follows."""
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            worker.state = "killed"
+            for call in [worker.calls[i] for i in sorted(call_ids, reverse=True) if i in worker.calls]:
+                self._lose(worker, call, "it could not be reached", True)
+        return self._flush(now)
+
+    def worker_lost(self, worker_id: bytes, reason: str, now: float) -> list[Instruction]:
+        """The process is gone."""
         worker = self.workers.pop(worker_id, None)
         if worker is not None:
             worker.state = "lost"
-            never = set(unwritten)
             for plugin in self.plugins.values():
                 if plugin.home is worker:
                     plugin.home = None
             self._outbox.pop(worker_id, None)
             for call in reversed(list(worker.calls.values())):
-                self._lose(worker, call, reason, call.id in never)
+                self._lose(worker, call, reason, False)
         return self._flush(now)
 
     def no_workers(self, reason: str, now: float) -> list[Instruction]:
@@ -228,7 +236,6 @@ class Router:
         parent = self.calls.get(spec.parent)
         if parent is not None and parent.worker is not None and parent.worker.state == "ready":
             plugin.in_flight += 1
-            parent.worker.nested += 1
             self._write(parent.worker, plugin, call)
         else:
             call.spec.parent = 0
@@ -247,6 +254,7 @@ class Router:
         spec = call.spec
         call.worker = worker
         worker.calls[call.id] = call
+        worker.threadless += spec.threadless
         if plugin.id not in worker.plugins:
             worker.plugins[plugin.id] = False
             self._out.append(SendDescriptors(worker.id, "load", plugin.id))
@@ -281,7 +289,7 @@ class Router:
         else:
             plugin.in_flight -= 1
             worker.calls.pop(call.id, None)
-            worker.nested -= call.spec.parent != 0
+            worker.threadless -= call.spec.threadless
             worker.ended += 1
             if usage is None and worker.state not in ("lost", "killed"):
                 worker.abandoned.add(call.id)
@@ -300,6 +308,7 @@ class Router:
             call.worker = None
             call.host_calls = call.output = 0
             worker.calls.pop(call.id)
+            worker.threadless -= call.spec.threadless
             plugin.in_flight -= 1
             self._enqueue(plugin, call, first=True)
         elif call.cancelled:
@@ -447,7 +456,7 @@ class Router:
         rank: tuple[float, bool] = (0.0, False)
         for worker in self.workers.values():
             room = worker.threads * PREFETCH if call.spec.batch else worker.threads
-            if worker.state == "ready" and worker.busy < room:
+            if worker.state == "ready" and (worker.busy < room or call.spec.kind == "load"):
                 own = (worker.busy / worker.threads, plugin.id not in worker.plugins)
                 if best is None or own < rank:
                     best, rank = worker, own

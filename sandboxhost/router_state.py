@@ -78,6 +78,11 @@ class CallSpec:
     descriptors: bool = False
     """A command that brings descriptors of its own: they are sent before it."""
 
+    @property
+    def threadless(self) -> bool:
+        """True for what needs no free thread: loads, and calls that run on top of the call that waits for them."""
+        return self.kind == "load" or self.parent != 0
+
 
 @dataclass(slots=True)
 class CallState:
@@ -123,8 +128,8 @@ class WorkerState:
     level: str = ""
     calls: dict[int, CallState] = field(default_factory=dict)
     """In flight."""
-    nested: int = 0
-    """Of these, calls that run on top of another one and need no thread of their own."""
+    threadless: int = 0
+    """Of these, those that need no thread of their own."""
     abandoned: set[int] = field(default_factory=set)
     """Ids that ended here but that the worker may still answer, once each."""
     plugins: dict[int, bool] = field(default_factory=dict)
@@ -136,7 +141,7 @@ class WorkerState:
 
     @property
     def busy(self) -> int:
-        return len(self.calls) - self.nested
+        return len(self.calls) - self.threadless
 
 
 class Counters(NamedTuple):

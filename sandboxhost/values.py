@@ -107,16 +107,17 @@ f64 = Annotated[float, ValueType.F64]
 externref = Annotated[int | None, ValueType.EXTERNREF]
 funcref = Annotated[None, ValueType.FUNCREF]
 
-_FORMAT = {ValueType.I32: "i4x", ValueType.I64: "q", ValueType.F32: "f4x", ValueType.F64: "d"}
+SLOT_FORMATS = {ValueType.I32: "i4x", ValueType.I64: "q", ValueType.F32: "f4x", ValueType.F64: "d"}
+"""How `struct` packs the types that are no references; the others need a look at each value."""
 _MAX_EXTERNREF = 2**64 - 2
 
 
 @lru_cache(maxsize=4096)
 def _codec(types: tuple[ValueType, ...]) -> struct.Struct | None:
     """One struct for the whole signature; None when a reference type needs a look at each value."""
-    if not all(t in _FORMAT for t in types):
+    if not all(t in SLOT_FORMATS for t in types):
         return None
-    return struct.Struct("<" + "".join(_FORMAT[t] for t in types))
+    return struct.Struct("<" + "".join(SLOT_FORMATS[t] for t in types))
 
 
 def pack(types: Sequence[ValueType], values: Sequence[Any], function: str = "", what: str = "argument") -> bytes:
@@ -205,7 +206,7 @@ def _unpack_v128(data: bytes, what: str) -> None:
 
 
 _UNPACK: dict[ValueType, Callable[[bytes, str], Any]] = {
-    **{t: _unpack_with(code) for t, code in _FORMAT.items()},
+    **{t: _unpack_with(code) for t, code in SLOT_FORMATS.items()},
     ValueType.EXTERNREF: _unpack_externref, ValueType.FUNCREF: _unpack_funcref, ValueType.V128: _unpack_v128,
 }
 

@@ -80,8 +80,8 @@ struct sbx_instance {
 };
 
 typedef struct sbx_store_limits {
-    uint64_t memory_pages;   /* all memories of the store together; 0 = 65,536 */
-    uint64_t table_elements; /* all tables together; 0 = 10,000,000 */
+    uint64_t memory_pages;   /* all memories of the store together; 0: none (65,536 without limits) */
+    uint64_t table_elements; /* all tables together; 0: none (10,000,000 without limits) */
     uint32_t instances;      /* 0 = 10,000 */
     uint32_t reserved;
 } sbx_store_limits;

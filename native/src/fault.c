@@ -25,6 +25,8 @@ static void chain(int signal, siginfo_t *info, void *context)
     } else {
         struct sigaction fatal = {.sa_handler = SIG_DFL}; /* returning runs the instruction again, and dies of it */
         sigaction(signal, &fatal, NULL);
+        if (info->si_code <= 0) /* sent by a process, not raised by an instruction: there is nothing to run again */
+            raise(signal);
     }
 }
 
@@ -33,7 +35,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     const char *rip = (const char *)registers[REG_RIP];
-    if (rip >= __start_sbx_ops && rip < __stop_sbx_ops) {
+    if (info->si_code > 0 && rip >= __start_sbx_ops && rip < __stop_sbx_ops) {
         sbx_call_engine *engine = (sbx_call_engine *)registers[REG_R8];
         sbx_instance *instance = (sbx_instance *)registers[REG_R9];
         const sbx_memory *memory = instance->memory0;

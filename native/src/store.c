@@ -16,12 +16,8 @@ sbx_store *sbx_store_new(const sbx_store_limits *limits)
         sbx_free(store);
         return NULL;
     }
-    if (limits)
-        store->limits = *limits;
-    if (!store->limits.memory_pages)
-        store->limits.memory_pages = SBX_MAX_PAGES32;
-    if (!store->limits.table_elements)
-        store->limits.table_elements = 10000000;
+    /* A limit of 0 that was given is a limit of 0: only without limits are there defaults. */
+    store->limits = limits ? *limits : (sbx_store_limits){.memory_pages = SBX_MAX_PAGES32, .table_elements = 10000000};
     if (!store->limits.instances)
         store->limits.instances = 10000;
     return store;

@@ -19,7 +19,7 @@ from .tree import Function, Node
 Types = tuple[str, ...]
 MEMORY_MASK = 0xFFFF
 TABLE_SIZE = 12
-MAXIMUM_NODES = 220
+MAXIMUM_NODES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ class FunctionGenerator:
         self.env = environment
         self.signature = signature
         self.leaf = leaf
-        self.nodes_left = rng.choice((20, 60, MAXIMUM_NODES))
+        self.nodes_left = rng.choice((30, 100, MAXIMUM_NODES))
+        self.plainness = rng.choice((0.15, 0.35, 0.6))  # how often an operand is a local, a constant or a global
         self.locals: list[tuple[str, str]] = [(f"$p{i}", t) for i, t in enumerate(signature.params)]
         self.own_locals: list[tuple[str, str]] = []
         self.labels: list[Label] = []
@@ -76,6 +77,7 @@ class FunctionGenerator:
                 self._new_local(value_type)
         # Locals that only ever hold moved bits, and one a type for the canonicalisation.
         self.exact = {t: self._new_local(t, visible=False) for t in ("f32", "f64")}
+        self.pointers = [self._new_local("i32", visible=False) for _ in range(2)]  # only ever small: addresses inside the memory
         self.scratch = {t: self._new_local(t, visible=False) for t in ("f32", "f64")}
 
     # -- small helpers -------------------------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ class FunctionGenerator:
     def value(self, value_type: str, depth: int) -> Node:
         """A node that pushes one value."""
         self.nodes_left -= 1
-        if depth <= 0 or self.nodes_left <= 0 or self.chance(0.18):
+        if depth <= 0 or self.nodes_left <= 0 or self.chance(self.plainness):
             return self._simple(value_type)
         node = self._reference(value_type, depth - 1) if value_type in ops.REFERENCES else self._number(value_type, depth - 1)
         node.result = value_type
@@ -292,10 +294,28 @@ class FunctionGenerator:
         roll = self.rng.random()
         if roll < 0.06:
             return self.value("i32", depth)
-        if roll < 0.35:
+        if roll < 0.45:  # the shapes that real programs have: a pointer, or a sum of two, which wraps
+            pointer = Node(f"local.get {self.rng.choice(self.pointers)}", result="i32")
+            if self.chance(0.25):
+                return pointer
+            other = Node(f"i32.const {self.rng.choice((0, 1, 8, 100, 4096, -1, -8, -4096))}", result="i32")
+            if self.chance(0.4):
+                other = Node(f"local.get {self.rng.choice(self.pointers)}", result="i32")
+            elif self.chance(0.4):
+                other = self._pointer(depth)
+            terms = [pointer, other] if self.chance(0.6) else [other, pointer]
+            if self.chance(0.2):
+                terms = [self._pointer(depth), *terms[1:]]
+            return Node("i32.add", terms, result="i32")
+        if roll < 0.6:
             return Node(f"i32.const {self.rng.choice((0, 4, 8, 16, 100, 1000, 65520, 65528))}", result="i32")
         mask = self.rng.choice((0xFF, 0xFFF, 0xFFF8, 0xFFE0))
         return Node("i32.and", [self.value("i32", depth), Node(f"i32.const {mask}")], result="i32")
+
+    def _pointer(self, depth: int) -> Node:
+        """Any value, masked so that it is an address in the first half of the memory."""
+        mask = Node(f"i32.const {self.rng.choice((0xFF, 0x7FFF, 0x7FF8))}", result="i32")
+        return Node("i32.and", [self.value("i32", depth - 1), mask], result="i32")
 
     def _memarg(self, op: str) -> str:
         roll = self.rng.random()
@@ -445,7 +465,9 @@ class FunctionGenerator:
             call = self._call(results, depth)
             if call is not None:
                 return Node("", [call, *(Node("drop") for _ in results)])
-        if roll < 0.68:
+        if roll < 0.65:
+            return Node(f"local.set {self.rng.choice(self.pointers)}", [self._pointer(depth)])
+        if roll < 0.69:
             value_type = self.rng.choice(("f32", "f64"))
             return Node(f"local.set {self.exact[value_type]}", [self.exact_value(value_type, depth)])
         if roll < 0.76 and self.labels:

@@ -52,6 +52,9 @@ def test_what_is_no_size_is_named(text: Any) -> None:
         ("deadline", float("inf")),
         ("memory", None),
         ("call_depth", None),
+        ("call_depth", 0),
+        ("functions", 0),
+        ("body_bytes", "0"),
         ("pending_calls", 2**63),
     ],
 )
@@ -76,7 +79,7 @@ WISHES = st.fixed_dictionaries(
         "memory": st.integers(0, 2**40),
         "fuel": st.none() | st.integers(0, 10**12),
         "deadline": st.none() | st.floats(0, 1e6),
-        "call_depth": st.integers(0, 10**6),
+        "call_depth": st.integers(1, 10**6),
         "pending_calls": st.integers(0, 10**6),
     },
 )

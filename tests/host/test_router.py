@@ -148,7 +148,8 @@ def test_a_lost_worker_ends_its_calls_and_leaves_the_others_waiting() -> None:
 def test_what_was_never_written_is_retried_and_so_is_an_idempotent_call_once() -> None:
     bench = Bench()
     unwritten = bench.submit()
-    bench.do(bench.router.worker_lost(A, "unreachable", 0.0, [unwritten]))
+    bench.do(bench.router.unwritten(A, [unwritten], 0.0))
+    bench.do(bench.router.worker_lost(A, "killed by SIGKILL", 0.0))
     assert not bench.outcomes()
     bench.router.worker_started(B, 101)
     bench.do(bench.router.received(B, [ready(2, 101)], 0.0))
@@ -291,6 +292,16 @@ def test_a_load_that_is_waited_for_ends_like_a_call() -> None:
     assert bench.outcomes()[again].error is None
 
 
+def test_a_load_needs_no_free_thread() -> None:
+    bench = Bench()
+    busy = bench.submit()
+    bench.router.add_plugin(Plugin(2, "two", b"", Limits()))
+    load = bench.submit(plugin=2, kind="load")
+    assert [m.id for m in bench.sent(wire.Load)][-1] == load
+    bench.do(bench.router.received(A, [wire.Loaded(load, 2), result(busy)], 0.0))
+    assert set(bench.outcomes()) == {busy, load} and bench.router.workers[A].busy == 0
+
+
 def test_host_functions_travel_and_are_bounded() -> None:
     bench = Bench(host_calls=1)
     call = bench.submit()
@@ -314,7 +325,7 @@ def test_a_nested_call_goes_to_its_parents_worker_though_no_thread_is_free() -> 
     bench.do(bench.router.host_result(outer, 1, True, b"", 0.0))
     bench.do(bench.router.received(A, [result(outer)], 0.0))
     assert set(bench.outcomes()) == {outer, inner}
-    assert bench.router.workers[A].busy == 0 and bench.router.workers[A].nested == 0
+    assert bench.router.workers[A].busy == 0 and bench.router.workers[A].threadless == 0
 
 
 def test_output_is_passed_on_and_bounded() -> None:

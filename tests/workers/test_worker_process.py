@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sandboxhost import options, shm, wire
@@ -479,3 +480,17 @@ def test_only_the_host_starts_it() -> None:
     process.send(wire.encode([wire.Stop()]))
     assert process.reap(10) and process.reason == "exit code 70" and "expected Boot" in process.last_words()
     process.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGTERM, signal.SIGABRT], ids=lambda n: n.name)
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a guest"])
+def test_a_signal_sent_from_outside_ends_it(own_worker: WorkerDriver, number: signal.Signals, busy: bool) -> None:
+    """Also those that the guard pages' handler takes: only a fault of a guest is a trap."""
+    if busy:
+        own_worker.load(PLUGIN, functions=ASK)
+        own_worker.call("loop", seconds=60)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and psutil.Process(own_worker.process.pid).cpu_times().user < 0.3:
+            time.sleep(0.01)
+    os.kill(own_worker.process.pid, number)
+    assert ended(own_worker) == f"killed by {number.name}"

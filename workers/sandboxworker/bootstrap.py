@@ -23,9 +23,10 @@ def isolate(keep: int) -> int:
     Returns the parent's process id, for `restrict`.
     """
     parent = os.getppid()
-    os.setsid() if os.getpid() != os.getpgid(0) else None
+    if os.getpgrp() != os.getpid():  # the leader of a group cannot
+        os.setsid()
     os.closerange(3, keep)
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(keep + 1, _highest_descriptor())
     os.environ.clear()
     os.chdir("/")
     os.umask(0o077)
@@ -35,6 +36,12 @@ def isolate(keep: int) -> int:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return parent
+
+
+def _highest_descriptor() -> int:
+    """One past the largest descriptor that may be open; limits may have been lowered after it was opened."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 1 << 20 if hard == resource.RLIM_INFINITY else max(hard, 1 << 16)
 
 
 def restrict(parent: int, limits: ProcessLimits) -> None:

@@ -62,7 +62,10 @@ class CallEngine:
         plan, store = function.plan, function.store
         if len(params) != plan.param_count:
             raise SignatureMismatch(f"expected {plan.param_count} params, but passed {len(params)}", function=function.name)
-        nested = self._enter(store)
+        nested = not self._lock.acquire(False)
+        if nested or store.closed:
+            self._check_entry(nested, store)
+        store.calls += 1
         try:
             engine = self.native
             if plan.slots > engine.slots:
@@ -74,7 +77,10 @@ class CallEngine:
                     plan.pack_into(engine.buffer, 0, *params)
                 except Exception:  # an unsigned integer, or wrong types: the slow way finds out
                     self._write(references.pack(store, plan.type.params, params, function.name))
-            self._run(function, context, nested)
+            if nested or context is not None or function.metered:
+                self._run(function, context, nested)
+            elif status := engine.call(function.pointer):  # the prepared path: one call into the core
+                self._finish(status, function)
             if plan.has_references:
                 return references.unpack(store, plan.type.results, engine.buffer[: 8 * len(plan.type.results)])
             return plan.unpack_from(engine.buffer, 0)
@@ -93,7 +99,10 @@ class CallEngine:
             raise SignatureMismatch(
                 f"expected {plan.param_count} params, but passed {len(payload) / 8:g}", function=function.name
             )
-        nested = self._enter(store)
+        nested = not self._lock.acquire(False)
+        if nested or store.closed:
+            self._check_entry(nested, store)
+        store.calls += 1
         try:
             if plan.slots > self.native.slots:
                 self.native.reserve(plan.slots)
@@ -109,17 +118,14 @@ class CallEngine:
         """Any thread: the running guest stops at its next instruction boundary; it goes on unless its context has expired."""
         self.native.interrupt()
 
-    def _enter(self, store: Store) -> bool:
-        """Takes the engine for one call and counts it in the store; True when the call nests."""
-        nested = not self._lock.acquire(False)
+    def _check_entry(self, nested: bool, store: Store) -> None:
+        """The engine was taken by another call, or the store is closed: only a call that nests may go on."""
         if nested and self.host_thread != threading.get_ident():
             raise RuntimeError("this call engine is in use by another thread")
         if store.closed:
             if not nested:
                 self._lock.release()
             store.check_open()
-        store.calls += 1
-        return nested
 
     def _write(self, payload: bytes) -> None:
         self.native.buffer[: len(payload)] = payload

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandboxhost import options, wire
-from sandboxhost.errors import LimitExceeded, MemoryLimit, ProtocolError, SandboxError
+from sandboxhost.errors import LimitExceeded, MemoryLimit, ProtocolError, SandboxError, printable
 from sandboxhost.limits import Limits, ProcessLimits
 
 from . import bootstrap, native
@@ -85,7 +85,8 @@ def _compile(asked: options.CompileOptions, limits: Limits, descriptors: list[in
     if asked.disassemble:
         for function in image.functions:
             if not function.imported:
-                _write(descriptors[2], image.disassemble(function.index).encode())
+                title = f"function {function.index} ({printable(function.name, 200)}): {function.type}\n"
+                _write(descriptors[2], title.encode() + image.disassemble(function.index).encode())
     yield wire.ModuleFigures(
         len(image.types),
         image.function_count,

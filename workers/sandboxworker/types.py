@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from sandboxhost.errors import SignatureMismatch
-from sandboxhost.values import ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, Value, ValueType
+from sandboxhost.values import (
+    SLOT_FORMATS,
+    ExternKind,
+    ExternType,
+    FunctionType,
+    GlobalType,
+    MemoryType,
+    TableType,
+    Value,
+    ValueType,
+)
 
 __all__ = [
     "CallPlan",
@@ -24,7 +34,6 @@ __all__ = [
 ]
 
 _NARROW = (ValueType.I32, ValueType.F32)
-_CODES = {ValueType.I32: "i4x", ValueType.I64: "q", ValueType.F32: "f4x", ValueType.F64: "d"}
 
 
 class CallPlan:
@@ -36,7 +45,7 @@ class CallPlan:
         self.type = type_
         self.param_count = len(type_.params)
         self.slots = max(len(type_.params), len(type_.results), 1)
-        self.has_references = not all(t in _CODES for t in (*type_.params, *type_.results))
+        self.has_references = not all(t in SLOT_FORMATS for t in (*type_.params, *type_.results))
         self._raw = struct.Struct("<" + "".join("I4x" if t in _NARROW else "Q" for t in type_.params))
         self.funcrefs = tuple(i for i, t in enumerate(type_.params) if t is ValueType.FUNCREF)
         if not self.has_references:
@@ -56,7 +65,7 @@ class CallPlan:
 
 
 def _codec(types: Sequence[ValueType]) -> struct.Struct:
-    return struct.Struct("<" + "".join(_CODES[t] for t in types))
+    return struct.Struct("<" + "".join(SLOT_FORMATS[t] for t in types))
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,1 @@
+"""End to end: a host, real worker processes, real modules."""
