@@ -90,6 +90,7 @@ struct sbx_store {
     sbx_store_limits limits;
     uint64_t pages_used, table_elements_used;
     uint32_t instance_count;
+    uint32_t executor;           /* 0 before the first instance; which executor its modules were compiled for, and whether metered */
     void *owner;                 /* the call engine that runs in it now, NULL when idle; taken and left atomically */
     sbx_instance *instances;
     struct sbx_type_registry *types;

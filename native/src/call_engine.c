@@ -178,12 +178,14 @@ static bool take_store(sbx_call_engine *engine, sbx_store *store, sbx_store **ta
 }
 
 /* Runs the innermost activation until it ends or is suspended, and carries its results out. */
-static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, sbx_error *err)
+static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, bool retry, sbx_error *err)
 {
     sbx_activation *a = innermost(engine);
     void *outer = engine->native_sp;
-    engine->status = SBX_OK;
-    if (a->function->machine)
+    engine->status = retry ? engine->host_entry(engine) : SBX_OK;
+    if (engine->status)
+        ; /* the host function that was tried again did not answer this time either */
+    else if (a->function->machine)
         sbx_machine_run(engine, a->function);
     else
         sbx_interpret(engine);
@@ -216,6 +218,8 @@ static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, sbx
         a->csp = engine->csp;
         a->guest_sp = engine->guest_sp;
         a->resume = engine->resume;
+        a->callee = engine->callee;
+        a->callee_fp = engine->callee_fp;
         a->acc = engine->acc;
         a->facc = engine->facc;
         a->dacc = engine->dacc;
@@ -274,7 +278,7 @@ static sbx_status call_locked(sbx_call_engine *engine, sbx_function *function, u
     engine->pc = sbx_entry_code;
     engine->fp = base;
     engine->instance = function->instance ? function->instance : &nobody;
-    return run(engine, values, capacity, err);
+    return run(engine, values, capacity, false, err);
 }
 
 static sbx_status enter(sbx_call_engine *engine, sbx_error *err)
@@ -325,7 +329,10 @@ sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, siz
         memcpy(&engine->facc, results, sizeof engine->facc);
         memcpy(&engine->dacc, results, sizeof engine->dacc);
     }
-    status = run(engine, values, capacity, err);
+    bool retry = a->resume == SBX_RESUME_HOST && a->status != SBX_HOST_CALL;
+    engine->callee = a->callee;
+    engine->callee_fp = a->callee_fp;
+    status = run(engine, values, capacity, retry, err);
     leave(engine);
     return status;
 }

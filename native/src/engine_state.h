@@ -41,6 +41,8 @@ typedef struct sbx_activation {
     const u16 *pc, *return_pc;
     u64 *fp;
     sbx_frame *csp;
+    sbx_function *callee;      /* compiled tier: the host function that was interrupted, to be tried again */
+    u64 *callee_fp;
     char *guest_base, *guest_sp; /* compiled tier: its stack at entry, and where it was suspended */
     u32 resume;
     u64 acc;

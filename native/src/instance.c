@@ -107,12 +107,24 @@ static sbx_status build(sbx_instance *instance, const sbx_extern *externs, size_
     return status;
 }
 
+/* One store, one executor: calls go through tables and imports without asking, and a metered module counts in a register. */
+static bool same_executor(sbx_store *store, const sbx_image *image)
+{
+    uint32_t executor = image->machine ? 2u + image->header->metered : 1u;
+    if (store->executor && store->executor != executor)
+        return false;
+    store->executor = executor;
+    return true;
+}
+
 sbx_status sbx_instance_new(sbx_store *store, sbx_image *image, const sbx_extern *externs, size_t count,
                             sbx_instance **out, sbx_error *err)
 {
     *out = NULL;
     if (store->instance_count >= store->limits.instances)
         return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, "the limit of %u instances is reached", store->limits.instances);
+    if (!same_executor(store, image))
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "modules compiled for different executors cannot share a store");
     /* Nothing outside can refer to what a failed attempt made: its functions were put into no imported table yet. */
     sbx_store_object *mark = store->objects;
     sbx_instance *instance = allocate(store, image);

@@ -1,6 +1,9 @@
 /* The compiled tier's driver: prologue, one instruction after the other, epilogue, code out of line, calls between functions. */
 #include "engine_state.h"
 #include "x64.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 enum { INT_PINS = 6, FLOAT_PINS = 7, WORTH = 3, ZERO_LOOP = 8, ALIGNMENT = 16, LABEL_FUNCTION = 0 };
 enum { EXPANSION = 64, EXPANSION_FLOOR = 65536, SPARE_SLOTS = 2 };
@@ -9,10 +12,19 @@ void sbx_x64_stubs(sbx_x64 *c);
 
 static uint32_t cpu_features(void)
 {
-    __builtin_cpu_init();
-    return (__builtin_cpu_supports("popcnt") ? CPU_POPCNT : 0) | (__builtin_cpu_supports("lzcnt") ? CPU_LZCNT : 0) |
-           (__builtin_cpu_supports("bmi") ? CPU_BMI1 : 0) | (__builtin_cpu_supports("sse4.1") ? CPU_SSE41 : 0) |
-           (__builtin_cpu_supports("bmi2") ? CPU_BMI2 : 0);
+#if !defined(__x86_64__)
+    return 0; /* never asked: the tier is refused elsewhere */
+#else
+    unsigned a, b = 0, c = 0, extended = 0, d;
+    uint32_t found = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d))
+        found |= (c & bit_POPCNT ? CPU_POPCNT : 0) | (c & bit_SSE4_1 ? CPU_SSE41 : 0);
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        found |= (b & bit_BMI ? CPU_BMI1 : 0) | (b & bit_BMI2 ? CPU_BMI2 : 0);
+    if (__get_cpuid(0x80000001, &a, &b, &extended, &d))
+        found |= extended & bit_LZCNT ? CPU_LZCNT : 0;
+    return found;
+#endif
 }
 
 /* Locals. */
