@@ -13,12 +13,15 @@ typedef struct sbx_lowered_function {
     uint32_t code_offset, code_units; /* in u16 units of the code section */
     uint32_t frame_slots;             /* params, locals, one spare, temporaries */
     uint32_t map_offset, map_length;  /* bytes of the map section: pc -> wasm offset, see lower.h */
+    uint32_t machine_offset, machine_bytes; /* compiled tier: in the machine section */
+    uint32_t machine_saved;           /* registers that its prologue pushes */
 } sbx_lowered_function;
 
 typedef struct sbx_lowered {
     sbx_lowered_function *functions;  /* one per own function */
     uint16_t *code;  uint64_t code_units;
     uint8_t *map;    uint64_t map_bytes;
+    uint8_t *machine; uint64_t machine_bytes; /* in place of code in the compiled tier */
 } sbx_lowered;
 
 /* Sections in file order; every section starts 16-byte aligned, DATA_PAGES at a multiple of SBX_IMAGE_PAGE. */
@@ -41,7 +44,7 @@ typedef struct sbx_lowered {
     X(NAMES)      /* bytes: all names */                                                           \
     X(MAP)        /* bytes: pc -> wasm offset maps */                                              \
     X(CODE)       /* uint16_t[]: interpreter code */                                               \
-    X(MACHINE)    /* machine code of the compiled tier; empty in this version */                   \
+    X(MACHINE)    /* machine code of the compiled tier, page-aligned: a header, stubs, functions */  \
     X(DATA_PAGES) /* page-aligned contents of the runs, mapped copy-on-write */
 typedef enum sbx_image_section {
 #define X(name) SBX_IMAGE_##name,
@@ -76,7 +79,7 @@ typedef struct sbx_image_import {
 typedef struct sbx_image_export { sbx_image_name name; uint32_t kind, index; } sbx_image_export;
 typedef struct sbx_image_function {
     uint32_t type_index, code_offset, code_units, frame_slots, map_offset, map_length;
-    uint32_t machine_offset, machine_bytes; /* compiled tier: room */
+    uint32_t machine_offset, machine_bytes, machine_saved; /* compiled tier */
     uint32_t wasm_offset;                   /* of the first instruction in the module's bytes */
     sbx_image_name name;                    /* length 0: none */
 } sbx_image_function;
@@ -102,6 +105,7 @@ typedef struct sbx_image {
     uint64_t size;
     int fd;              /* the mapped descriptor, dup'ed, close-on-exec; -1 when made from memory */
     int references;      /* atomic */
+    const uint8_t *machine; /* the machine section, mapped read + execute; NULL when there is none */
 } sbx_image;
 
 #define SBX_IMAGE_AT(image, section, type)                                                         \

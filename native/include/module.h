@@ -28,7 +28,7 @@ typedef struct sbx_compile_options {
     uint8_t metered;          /* count fuel */
     uint8_t explicit_bounds;  /* no guard pages: every access is compared */
     uint8_t keep_debug_names; /* function names of the name section, for backtraces (default on from Python) */
-    uint8_t reserved;
+    uint8_t compiled;         /* machine code in place of interpreter code; SBX_UNSUPPORTED where this build has no compiled tier */
     sbx_module_limits limits;
 } sbx_compile_options;
 

@@ -46,7 +46,8 @@ enum { SBX_FUNCTION_WASM, SBX_FUNCTION_NATIVE /* host function in C */, SBX_FUNC
 typedef struct sbx_function {
     uint32_t type_id;          /* canonical within the store; never compared across stores */
     uint32_t kind;             /* SBX_FUNCTION_*; for WASM functions `code` is never NULL */
-    const uint16_t *code;      /* WASM: first interpreter instruction */
+    const uint16_t *code;      /* WASM: first interpreter instruction, or NULL */
+    const uint8_t *machine;    /* WASM: first machine instruction, or NULL; one of the two is there once the record is filled */
     sbx_instance *instance;    /* WASM: the owner; otherwise NULL */
     uint32_t index;            /* WASM: function index in its instance; EMBEDDER: the embedder's number */
     uint32_t frame_slots;      /* WASM: value slots of the whole frame */
@@ -64,6 +65,7 @@ struct sbx_instance {
     sbx_table **tables;             /* the whole index space */
     const uint32_t *type_ids;       /* canonical ids by the module's type index */
     const uint16_t *code;           /* interpreter code section of the image */
+    sbx_call_engine *engine;        /* set while machine code runs in the instance */
     uint32_t imported_function_count, imported_global_count, function_count, table_count, memory_count;
     uint32_t own_global_count;
     sbx_memory **memories;          /* the whole index space */
@@ -88,6 +90,7 @@ struct sbx_store {
     sbx_store_limits limits;
     uint64_t pages_used, table_elements_used;
     uint32_t instance_count;
+    uint32_t executor;           /* 0 before the first instance; which executor its modules were compiled for, and whether metered */
     void *owner;                 /* the call engine that runs in it now, NULL when idle; taken and left atomically */
     sbx_instance *instances;
     struct sbx_type_registry *types;

@@ -296,6 +296,20 @@ def select_source() -> str:
     )
 
 
+def eval_source() -> str:
+    """Every unary and binary row over values v[0], v[1]: what the compiled tier leaves to the run time, and is compared with."""
+    read = {"i": "(u32)v[{}]", "I": "v[{}]", "f": "sbx_float32((u32)v[{}])", "F": "sbx_float64(v[{}])"}
+    write = {"i": "(u32)({})", "I": "({})", "f": "sbx_bits32({})", "F": "sbx_bits64({})"}
+    out = []
+    for op in OPS:
+        if op.kind in ("unary", "binary"):
+            operands = " ".join(
+                f"{CTYPE[letter]} {name} = {read[letter].format(i)};" for i, (name, letter) in enumerate(zip("ab", op.params, strict=False))
+            )
+            out.append(f"case {op.opcode:#x}: {{ {operands} v[0] = {write[op.results].format(op.c)}; return 0; }}\n")
+    return "".join(out)
+
+
 def files() -> dict[str, str]:
     """The generated files of the interpreter by name."""
     return {
@@ -303,4 +317,5 @@ def files() -> dict[str, str]:
         "interp_handlers.h": handlers_source(),
         "interp_table.h": table_source(),
         "lower_select.h": select_source(),
+        "numeric_eval.h": eval_source(),
     }

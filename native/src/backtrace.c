@@ -1,5 +1,5 @@
 /* Backtraces: from return links and pc -> wasm offset maps to function names and offsets. */
-#include "engine_state.h"
+#include "machine.h"
 
 void sbx_trace_here(sbx_call_engine *engine, const sbx_activation *activation)
 {
@@ -7,6 +7,9 @@ void sbx_trace_here(sbx_call_engine *engine, const sbx_activation *activation)
     engine->trace_instance = engine->instance;
     engine->trace_top = engine->csp;
     engine->trace_base = activation->base;
+    engine->trace_machine = activation->function->machine != NULL;
+    if (engine->trace_machine)
+        sbx_machine_trace(engine);
 }
 
 /* The own function whose code holds the unit: functions lie in order of their index. */
@@ -72,6 +75,8 @@ size_t sbx_call_engine_backtrace(const sbx_call_engine *engine, sbx_backtrace_fr
     const sbx_instance *instance = engine->trace_instance;
     size_t count = 0;
     sbx_backtrace_frame frame;
+    if (engine->trace_machine)
+        return sbx_machine_backtrace(engine, frames, capacity);
     if (!engine->trace_pc || !instance)
         return 0;
     if (describe(instance, engine->trace_pc, false, &frame) && count++ < capacity)

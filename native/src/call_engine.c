@@ -3,9 +3,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "arena.h"
-#include "engine_state.h"
+#include "machine.h"
 
-enum { DEFAULT_STACK_SLOTS = 131072, DEFAULT_DEPTH = 20000, DEFAULT_NESTING = 64, PAGE = 4096, NATIVE_STACK_RESERVE = 65536 };
+enum { DEFAULT_STACK_SLOTS = 131072, DEFAULT_DEPTH = 20000, DEFAULT_NESTING = 64, PAGE = 4096, NATIVE_STACK_RESERVE = 65536,
+       MACHINE_FRAME = 128 /* bytes of machine stack for each frame of the call depth */, MACHINE_SLACK = 65536 /* leaves, stubs, signals */ };
 
 static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 
@@ -26,25 +27,38 @@ static void write_table(sbx_call_engine *engine, const sbx_handler *all)
     mprotect(engine->handlers, bytes, PROT_READ);
 }
 
-/* Value stack and control stack in one reservation, a guard page behind each; a frame of any size fits behind the value stack's limit. */
+/* Machine code compares its stack with the limit at function entries and loops: raised above every stack, it stops the guest. */
+static void set_machine_limit(sbx_call_engine *engine, bool interrupt)
+{
+    uintptr_t limit = interrupt ? UINTPTR_MAX : (uintptr_t)engine->guest_stack + MACHINE_SLACK;
+    __atomic_store_n(&engine->machine_limit, limit, __ATOMIC_SEQ_CST);
+}
+
+/* Value stack, control stack and machine stack in one reservation, a guard page behind each; a frame of any size fits behind the value stack's limit. */
 static bool map_stacks(sbx_call_engine *engine, const sbx_call_engine_options *options)
 {
     size_t slots = options->stack_slots ? options->stack_slots : DEFAULT_STACK_SLOTS;
     size_t depth = options->call_depth ? options->call_depth : DEFAULT_DEPTH;
     if (slots > SIZE_MAX / 64 || depth > SIZE_MAX / 64)
         return false;
-    size_t values = pages((slots + SBX_MAX_FRAME_SLOTS + 1) * sizeof(u64)), frames = pages((depth + SBX_FRAME_SLACK) * sizeof(sbx_frame));
-    engine->stacks_bytes = values + PAGE + frames + PAGE;
+    size_t guest = pages(depth * MACHINE_FRAME + MACHINE_SLACK);
+    size_t values = pages((slots + 2 * SBX_MAX_FRAME_SLOTS + 2) * sizeof(u64)), frames = pages((depth + SBX_FRAME_SLACK) * sizeof(sbx_frame));
+    engine->stacks_bytes = values + PAGE + frames + PAGE + guest + PAGE;
     engine->stacks = map_pages(engine->stacks_bytes, PROT_NONE);
     if (!engine->stacks)
         return false;
     char *base = engine->stacks;
-    if (mprotect(base, values, PROT_READ | PROT_WRITE) || mprotect(base + values + PAGE, frames, PROT_READ | PROT_WRITE))
+    char *control = base + values + PAGE, *machine = control + frames + PAGE;
+    if (mprotect(base, values, PROT_READ | PROT_WRITE) || mprotect(control, frames, PROT_READ | PROT_WRITE) ||
+        mprotect(machine, guest, PROT_READ | PROT_WRITE))
         return false;
     engine->value_stack = (u64 *)(void *)base;
     engine->vs_limit = engine->value_stack + slots;
-    engine->control_stack = engine->csp = (sbx_frame *)(void *)(base + values + PAGE);
+    engine->control_stack = engine->csp = (sbx_frame *)(void *)control;
     engine->cs_limit = engine->control_stack + depth;
+    engine->guest_stack = machine;
+    engine->guest_sp = engine->guest_top = machine + guest - 64;
+    set_machine_limit(engine, false);
     return true;
 }
 
@@ -66,6 +80,7 @@ sbx_call_engine *sbx_call_engine_new(const sbx_call_engine_options *options)
         return NULL;
     }
     write_table(engine, sbx_interpreter_table);
+    sbx_machine_init(engine);
     return engine;
 }
 
@@ -87,16 +102,20 @@ void sbx_call_engine_free(sbx_call_engine *engine)
 void sbx_call_engine_interrupt(sbx_call_engine *engine)
 {
     pthread_mutex_lock(&engine->table_lock);
-    if (!__atomic_exchange_n(&engine->interrupt, 1, __ATOMIC_SEQ_CST))
+    if (!__atomic_exchange_n(&engine->interrupt, 1, __ATOMIC_SEQ_CST)) {
         write_table(engine, NULL);
+        set_machine_limit(engine, true);
+    }
     pthread_mutex_unlock(&engine->table_lock);
 }
 
 void sbx_call_engine_clear_interrupt(sbx_call_engine *engine)
 {
     pthread_mutex_lock(&engine->table_lock);
-    if (__atomic_exchange_n(&engine->interrupt, 0, __ATOMIC_SEQ_CST))
+    if (__atomic_exchange_n(&engine->interrupt, 0, __ATOMIC_SEQ_CST)) {
         write_table(engine, sbx_interpreter_table);
+        set_machine_limit(engine, false);
+    }
     pthread_mutex_unlock(&engine->table_lock);
 }
 
@@ -116,6 +135,7 @@ static void end_activation(sbx_call_engine *engine)
 {
     sbx_activation *a = innermost(engine);
     engine->csp = a->base;
+    engine->guest_sp = a->guest_base;
     if (a->store)
         __atomic_store_n(&a->store->owner, NULL, __ATOMIC_RELEASE);
     engine->depth--;
@@ -158,12 +178,17 @@ static bool take_store(sbx_call_engine *engine, sbx_store *store, sbx_store **ta
 }
 
 /* Runs the innermost activation until it ends or is suspended, and carries its results out. */
-static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, sbx_error *err)
+static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, bool retry, sbx_error *err)
 {
     sbx_activation *a = innermost(engine);
     void *outer = engine->native_sp;
-    engine->status = SBX_OK;
-    sbx_interpret(engine);
+    engine->status = retry ? engine->host_entry(engine) : SBX_OK;
+    if (engine->status)
+        ; /* the host function that was tried again did not answer this time either */
+    else if (a->function->machine)
+        sbx_machine_run(engine, a->function);
+    else
+        sbx_interpret(engine);
     engine->native_sp = outer;
     a = innermost(engine);
     const sbx_functype *type = type_of(a->function);
@@ -172,6 +197,10 @@ static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, sbx
         if (type->results > capacity) {
             end_activation(engine);
             return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "%u results do not fit into %zu values", type->results, capacity);
+        }
+        if (a->function->machine && type->results == 1) {
+            sbx_valtype result = type->types[type->params];
+            memcpy(a->values, result == SBX_F32 || result == SBX_F64 ? (void *)&engine->dacc : (void *)&engine->acc, sizeof *values);
         }
         normalise(a->values, type->types + type->params, type->results);
         memcpy(values, a->values, type->results * sizeof *values);
@@ -187,6 +216,10 @@ static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, sbx
         a->return_pc = engine->return_pc;
         a->fp = engine->fp;
         a->csp = engine->csp;
+        a->guest_sp = engine->guest_sp;
+        a->resume = engine->resume;
+        a->callee = engine->callee;
+        a->callee_fp = engine->callee_fp;
         a->acc = engine->acc;
         a->facc = engine->facc;
         a->dacc = engine->dacc;
@@ -232,7 +265,10 @@ static sbx_status call_locked(sbx_call_engine *engine, sbx_function *function, u
     if (!take_store(engine, store, &taken))
         return sbx_fail(err, SBX_BUSY, SBX_NO_OFFSET, "the store is in use by another call engine");
     engine->activations[engine->depth++] =
-        (sbx_activation){.base = engine->csp, .values = base, .function = function, .store = taken};
+        (sbx_activation){.base = engine->csp, .values = base, .function = function, .store = taken, .guest_base = engine->guest_sp};
+    /* Behind what a suspended activation left there. */
+    engine->guest_sp = (char *)(((uintptr_t)engine->guest_sp - 256) & ~(uintptr_t)15);
+    engine->resume = 0;
     memcpy(base, values, type->params * sizeof *values);
     normalise(base, type->types, type->params);
     engine->trap = 0;
@@ -242,7 +278,7 @@ static sbx_status call_locked(sbx_call_engine *engine, sbx_function *function, u
     engine->pc = sbx_entry_code;
     engine->fp = base;
     engine->instance = function->instance ? function->instance : &nobody;
-    return run(engine, values, capacity, err);
+    return run(engine, values, capacity, false, err);
 }
 
 static sbx_status enter(sbx_call_engine *engine, sbx_error *err)
@@ -277,6 +313,8 @@ sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, siz
     engine->pc = a->pc;
     engine->fp = a->fp;
     engine->csp = a->csp;
+    engine->guest_sp = a->guest_sp;
+    engine->resume = a->resume;
     engine->acc = a->acc;
     engine->facc = a->facc;
     engine->dacc = a->dacc;
@@ -291,7 +329,10 @@ sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, siz
         memcpy(&engine->facc, results, sizeof engine->facc);
         memcpy(&engine->dacc, results, sizeof engine->dacc);
     }
-    status = run(engine, values, capacity, err);
+    bool retry = a->resume == SBX_RESUME_HOST && a->status != SBX_HOST_CALL;
+    engine->callee = a->callee;
+    engine->callee_fp = a->callee_fp;
+    status = run(engine, values, capacity, retry, err);
     leave(engine);
     return status;
 }

@@ -1,12 +1,49 @@
 /* Bytes in, image out: decode, validate, lower, write. */
 #include "image.h"
 #include "lower.h"
+#include "x64.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+enum { SBX_HAS_COMPILED_TIER = 1 };
+#else
+enum { SBX_HAS_COMPILED_TIER = 0 };
+#endif
 
 /* A compilation may ask for so many bytes of memory per byte of the module, at least the floor. */
 enum { ARENA_FACTOR = 64 };
 #define ARENA_FLOOR ((size_t)64 << 20)
 
-static sbx_status lower_all(const sbx_module *module, sbx_arena *arena, sbx_lowerer *lowerer, sbx_lowered *lowered, sbx_error *err)
+/* The executor that the image is made for: one of the two. */
+typedef struct executor { sbx_lowerer *lowerer; sbx_x64 *machine; } executor;
+
+static sbx_status start(executor *x, const sbx_module *module, const sbx_compile_options *options, sbx_error *err)
+{
+    if (options->compiled && !SBX_HAS_COMPILED_TIER)
+        return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "the compiled tier is not supported on this machine");
+    if (options->compiled)
+        x->machine = sbx_x64_new(module, options, err);
+    else
+        x->lowerer = sbx_lowerer_new(module, options, err);
+    return x->machine || x->lowerer ? SBX_OK : SBX_NO_MEMORY;
+}
+
+static sbx_status finish(executor *x, sbx_lowered *lowered)
+{
+    if (x->machine) {
+        lowered->machine = x->machine->b.bytes;
+        lowered->machine_bytes = x->machine->b.size;
+        lowered->map = x->machine->map;
+        lowered->map_bytes = x->machine->map_bytes;
+        return sbx_x64_finish(x->machine, lowered->functions);
+    }
+    lowered->code = x->lowerer->code;
+    lowered->code_units = x->lowerer->count;
+    lowered->map = x->lowerer->map;
+    lowered->map_bytes = x->lowerer->map_bytes;
+    return sbx_lowerer_finish(x->lowerer, lowered->functions);
+}
+
+static sbx_status lower_all(const sbx_module *module, sbx_arena *arena, executor *x, sbx_lowered *lowered, sbx_error *err)
 {
     lowered->functions = sbx_arena_alloc(arena, module->code_count ? module->code_count : 1, sizeof *lowered->functions);
     sbx_validator *validator = sbx_validator_new(module);
@@ -16,15 +53,11 @@ static sbx_status lower_all(const sbx_module *module, sbx_arena *arena, sbx_lowe
     for (uint32_t i = 0; i < module->code_count && !status; i++) {
         status = sbx_validate_body(validator, i, arena, err);
         if (!status)
-            status = sbx_lower_body(lowerer, i, &lowered->functions[i]);
+            status = x->machine ? sbx_x64_body(x->machine, i, &lowered->functions[i]) : sbx_lower_body(x->lowerer, i, &lowered->functions[i]);
     }
-    if (!status)
-        status = sbx_lowerer_finish(lowerer, lowered->functions);
     sbx_validator_free(validator);
-    lowered->code = lowerer->code;
-    lowered->code_units = lowerer->count;
-    lowered->map = lowerer->map;
-    lowered->map_bytes = lowerer->map_bytes;
+    if (!status)
+        status = finish(x, lowered);
     return status;
 }
 
@@ -37,18 +70,20 @@ sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_opti
     sbx_arena arena;
     sbx_arena_init(&arena, size > (SIZE_MAX - ARENA_FLOOR) / ARENA_FACTOR ? 0 : size * ARENA_FACTOR + ARENA_FLOOR);
     sbx_module *module = NULL;
-    sbx_lowerer *lowerer = NULL;
+    executor x = {0};
     sbx_lowered lowered = {0};
     sbx_status status = sbx_decode_module(bytes, size, &chosen, &arena, &module, err);
     if (!status)
         status = sbx_validate_module(module, err);
     if (!status) {
-        lowerer = sbx_lowerer_new(module, &chosen, err);
-        status = lowerer ? lower_all(module, &arena, lowerer, &lowered, err) : SBX_NO_MEMORY;
+        status = start(&x, module, &chosen, err);
+        if (!status)
+            status = lower_all(module, &arena, &x, &lowered, err);
     }
     if (!status)
         status = sbx_image_write(module, &lowered, &chosen, image, image_size, err);
-    sbx_lowerer_free(lowerer);
+    sbx_lowerer_free(x.lowerer);
+    sbx_x64_free(x.machine);
     sbx_arena_release(&arena);
     return status;
 }

@@ -41,6 +41,10 @@ typedef struct sbx_activation {
     const u16 *pc, *return_pc;
     u64 *fp;
     sbx_frame *csp;
+    sbx_function *callee;      /* compiled tier: the host function that was interrupted, to be tried again */
+    u64 *callee_fp;
+    char *guest_base, *guest_sp; /* compiled tier: its stack at entry, and where it was suspended */
+    u32 resume;
     u64 acc;
     float facc;
     double dacc;
@@ -71,6 +75,15 @@ struct sbx_call_engine {
     sbx_pending_call pending;
 
     u32 running;               /* loop dispatch only */
+    /* The compiled tier (machine.h). */
+    char *guest_sp, *guest_stack, *guest_top; /* where it stands, the lowest place that may be used, where it begins */
+    uintptr_t machine_limit;   /* atomic: below it rsp may not go; raised above every stack to interrupt */
+    u32 resume;
+    const u64 *trace_sp;
+    bool trace_machine;
+    const u8 *machine_code;    /* of the image that runs, for the fault handler */
+    u32 (*host_entry)(sbx_call_engine *);
+    u32 (*runtime_entry)(sbx_call_engine *, sbx_instance *, u32 op, u64 *values, u32 one, u32 two);
     u32 interrupt;             /* atomic: an interrupt is pending */
     u32 busy;                  /* atomic: a thread is inside */
     u32 depth, nesting;        /* activations in use, allowed */

@@ -5,15 +5,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
-#include "engine_state.h"
+#include "machine.h"
 
 enum { SIGNAL_STACK = 65536 };
 
 static __thread stack_t own_signal_stack;
 static __thread char *native_stack_end;
 
-#if SBX_TAIL_DISPATCH
+#if defined(__x86_64__) && defined(__linux__)
 static struct sigaction former_segv, former_bus;
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void chain(int signal, siginfo_t *info, void *context)
 {
@@ -31,26 +32,36 @@ static void chain(int signal, siginfo_t *info, void *context)
 }
 
 /* Takes a fault only when the processor stands in a handler and the address lies in that instance's own reservation. */
+static bool take_handler_fault(ucontext_t *context, const u8 *address)
+{
+#if SBX_TAIL_DISPATCH
+    greg_t *registers = context->uc_mcontext.gregs;
+    const char *rip = (const char *)registers[REG_RIP];
+    if (rip < __start_sbx_ops || rip >= __stop_sbx_ops)
+        return false;
+    sbx_call_engine *engine = (sbx_call_engine *)registers[REG_R8];
+    sbx_instance *instance = (sbx_instance *)registers[REG_R9];
+    const sbx_memory *memory = instance->memory0;
+    if (!memory || address < memory->base || (u64)(address - memory->base) >= memory->reserved)
+        return false;
+    engine->pc = (const u16 *)registers[REG_RDI];
+    engine->instance = instance;
+    engine->trap = SBX_TRAP_MEMORY_BOUNDS;
+    engine->status = SBX_TRAP;
+    registers[REG_RSP] = (greg_t)engine->native_sp;
+    registers[REG_RIP] = (greg_t)sbx_leave;
+    return true;
+#else
+    (void)context, (void)address; /* the loop's handlers compare */
+    return false;
+#endif
+}
+
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    const char *rip = (const char *)registers[REG_RIP];
-    if (info->si_code > 0 && rip >= __start_sbx_ops && rip < __stop_sbx_ops) {
-        sbx_call_engine *engine = (sbx_call_engine *)registers[REG_R8];
-        sbx_instance *instance = (sbx_instance *)registers[REG_R9];
-        const sbx_memory *memory = instance->memory0;
-        const u8 *address = info->si_addr;
-        if (memory && address >= memory->base && (u64)(address - memory->base) < memory->reserved) {
-            engine->pc = (const u16 *)registers[REG_RDI];
-            engine->instance = instance;
-            engine->trap = SBX_TRAP_MEMORY_BOUNDS;
-            engine->status = SBX_TRAP;
-            registers[REG_RSP] = (greg_t)engine->native_sp;
-            registers[REG_RIP] = (greg_t)sbx_leave;
-            return;
-        }
-    }
-    chain(signal, info, context);
+    bool raised = info->si_code > 0; /* by an instruction, not sent by a process */
+    if (!raised || !(take_handler_fault(context, info->si_addr) || sbx_machine_take_fault(context, info->si_addr)))
+        chain(signal, info, context);
 }
 
 static int install(int signal, struct sigaction *former)
@@ -67,8 +78,12 @@ static int install(int signal, struct sigaction *former)
 
 int sbx_install_fault_handler(void)
 {
+    pthread_mutex_lock(&install_lock);
     int error = install(SIGSEGV, &former_segv);
-    return error ? error : install(SIGBUS, &former_bus);
+    if (!error)
+        error = install(SIGBUS, &former_bus);
+    pthread_mutex_unlock(&install_lock);
+    return error;
 }
 #else
 int sbx_install_fault_handler(void) { return 0; }
@@ -90,14 +105,28 @@ size_t sbx_native_stack_left(void)
 {
     const char *here = __builtin_frame_address(0);
     if (!native_stack_end)
-        find_native_stack();
+        sbx_thread_enter();
     return native_stack_end && here > native_stack_end ? (size_t)(here - native_stack_end) : SIZE_MAX;
 }
+
+/* Threads that are not ours end without a word: their signal stack goes with them. */
+static pthread_key_t leave_key;
+static pthread_once_t leave_once = PTHREAD_ONCE_INIT;
+
+static void leave_thread(void *unused)
+{
+    (void)unused;
+    sbx_thread_leave();
+}
+
+static void make_leave_key(void) { pthread_key_create(&leave_key, leave_thread); }
 
 int sbx_thread_enter(void)
 {
     stack_t now;
     find_native_stack();
+    pthread_once(&leave_once, make_leave_key);
+    pthread_setspecific(leave_key, &leave_key);
     if (sigaltstack(NULL, &now))
         return -errno;
     if (!(now.ss_flags & SS_DISABLE) && now.ss_size >= SIGNAL_STACK / 4)

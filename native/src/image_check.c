@@ -97,7 +97,7 @@ static sbx_status check_header(checker *c)
         if (h->sections[i].offset != offsets[i])
             return bad_record(c, "section", i, "it is not where it belongs");
     if (bytes[SBX_IMAGE_VALTYPES] % sizeof(sbx_valtype) || bytes[SBX_IMAGE_ELEMENT_INITS] % sizeof(uint32_t)
-        || bytes[SBX_IMAGE_CODE] % sizeof(uint16_t) || bytes[SBX_IMAGE_DATA_PAGES] % SBX_IMAGE_PAGE || bytes[SBX_IMAGE_MACHINE])
+        || bytes[SBX_IMAGE_CODE] % sizeof(uint16_t) || bytes[SBX_IMAGE_DATA_PAGES] % SBX_IMAGE_PAGE)
         return bad(c, "a section's length is not a multiple of its items");
     if (h->function_count >= SBX_INIT_GLOBAL || h->imported_functions > h->function_count || h->imported_tables > h->table_count
         || h->imported_memories > h->memory_count || h->imported_globals > h->global_count)
@@ -178,11 +178,10 @@ static const char *function_fault(const checker *c, uint32_t index)
         return "unknown type";
     if (!name_ok(c, f->name))
         return "its name lies outside the names";
-    if (f->machine_offset || f->machine_bytes)
-        return "machine code in a build that has none";
     if (index < c->h->imported_functions)
-        return f->code_units || f->code_offset || f->frame_slots || f->map_length ? "code of an imported function" : NULL;
-    if (f->code_units == 0 || !inside(f->code_offset, f->code_units, length_of(c, SBX_IMAGE_CODE) / sizeof(uint16_t)))
+        return f->machine_bytes || f->machine_offset || f->code_units || f->code_offset || f->frame_slots || f->map_length ? "code of an imported function" : NULL;
+    if (length_of(c, SBX_IMAGE_MACHINE) ? f->machine_bytes == 0 || f->code_units || !inside(f->machine_offset, f->machine_bytes, length_of(c, SBX_IMAGE_MACHINE))
+        : f->code_units == 0 || f->machine_bytes || !inside(f->code_offset, f->code_units, length_of(c, SBX_IMAGE_CODE) / sizeof(uint16_t)))
         return "its code lies outside the code";
     if (!inside(f->map_offset, f->map_length, length_of(c, SBX_IMAGE_MAP)))
         return "its map lies outside the maps";

@@ -38,7 +38,7 @@ static sbx_image *image_new(int fd, const uint8_t *base, uint64_t size)
     sbx_image *image = sbx_calloc(1, sizeof *image);
     if (!image)
         return NULL;
-    *image = (sbx_image){(const sbx_image_header *)base, base, size, fd, 1};
+    *image = (sbx_image){(const sbx_image_header *)base, base, size, fd, 1, NULL};
     return image;
 }
 
@@ -52,6 +52,31 @@ static void unmap(int fd, const uint8_t *base, uint64_t size)
     }
 }
 
+/* Machine code: a second mapping of the sealed descriptor, read + execute; or a private copy that is written, then made executable. */
+static sbx_status map_machine(sbx_image *image, sbx_error *err)
+{
+    uint64_t bytes = image->header->sections[SBX_IMAGE_MACHINE].bytes, offset = image->header->sections[SBX_IMAGE_MACHINE].offset;
+    if (!bytes)
+        return SBX_OK;
+    void *code;
+    if (image->fd >= 0) {
+        code = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE, image->fd, (off_t)offset);
+    } else {
+        code = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (code != MAP_FAILED) {
+            memcpy(code, image->base + offset, bytes);
+            if (mprotect(code, bytes, PROT_READ | PROT_EXEC)) {
+                munmap(code, bytes);
+                code = MAP_FAILED;
+            }
+        }
+    }
+    if (code == MAP_FAILED)
+        return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "cannot map machine code: %s", strerror(errno));
+    image->machine = code;
+    return SBX_OK;
+}
+
 /* Owns base and fd from here on: releases them when the image is refused. */
 static sbx_status finish(int fd, const uint8_t *base, uint64_t size, sbx_image **out, sbx_error *err)
 {
@@ -61,6 +86,8 @@ static sbx_status finish(int fd, const uint8_t *base, uint64_t size, sbx_image *
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory to open an image");
     }
     sbx_status status = sbx_image_check(image, err);
+    if (status == SBX_OK)
+        status = map_machine(image, err);
     if (status != SBX_OK) {
         sbx_image_release(image);
         return status;
@@ -113,6 +140,8 @@ void sbx_image_release(sbx_image *image)
 {
     if (!image || __atomic_sub_fetch(&image->references, 1, __ATOMIC_ACQ_REL) > 0)
         return;
+    if (image->machine)
+        munmap((void *)image->machine, image->header->sections[SBX_IMAGE_MACHINE].bytes);
     unmap(image->fd, image->base, image->size);
     sbx_free(image);
 }

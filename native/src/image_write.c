@@ -69,6 +69,7 @@ static sbx_status measure(writer *w, const sbx_image_header *counts)
     w->bytes[SBX_IMAGE_NAMES] = names_length(w);
     w->bytes[SBX_IMAGE_MAP] = w->lowered->map_bytes;
     w->bytes[SBX_IMAGE_CODE] = w->lowered->code_units * sizeof(uint16_t);
+    w->bytes[SBX_IMAGE_MACHINE] = w->lowered->machine_bytes;
     w->bytes[SBX_IMAGE_DATA_PAGES] = w->plan.bytes;
     if (w->bytes[SBX_IMAGE_NAMES] > UINT32_MAX || w->lowered->map_bytes > UINT32_MAX || w->lowered->code_units > UINT32_MAX)
         return too_large(w, w->bytes[SBX_IMAGE_NAMES] > UINT32_MAX ? "names" : "code");
@@ -219,6 +220,9 @@ static void write_functions(writer *w)
         const sbx_lowered_function *from = &w->lowered->functions[own];
         functions[i].code_offset = from->code_offset;
         functions[i].code_units = from->code_units;
+        functions[i].machine_offset = from->machine_offset;
+        functions[i].machine_bytes = from->machine_bytes;
+        functions[i].machine_saved = from->machine_saved;
         functions[i].frame_slots = from->frame_slots;
         functions[i].map_offset = from->map_offset;
         functions[i].map_length = from->map_length;
@@ -303,6 +307,8 @@ static void write_rest(writer *w)
         memcpy(at(w, SBX_IMAGE_MAP), w->lowered->map, w->lowered->map_bytes);
     if (w->lowered->code_units)
         memcpy(at(w, SBX_IMAGE_CODE), w->lowered->code, w->lowered->code_units * sizeof(uint16_t));
+    if (w->lowered->machine_bytes)
+        memcpy(at(w, SBX_IMAGE_MACHINE), w->lowered->machine, w->lowered->machine_bytes);
 }
 
 static sbx_status write_image(writer *w, uint64_t *size)

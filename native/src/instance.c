@@ -107,12 +107,24 @@ static sbx_status build(sbx_instance *instance, const sbx_extern *externs, size_
     return status;
 }
 
+/* One store, one executor: calls go through tables and imports without asking, and a metered module counts in a register. */
+static bool same_executor(sbx_store *store, const sbx_image *image)
+{
+    uint32_t executor = image->machine ? 2u + image->header->metered : 1u;
+    if (store->executor && store->executor != executor)
+        return false;
+    store->executor = executor;
+    return true;
+}
+
 sbx_status sbx_instance_new(sbx_store *store, sbx_image *image, const sbx_extern *externs, size_t count,
                             sbx_instance **out, sbx_error *err)
 {
     *out = NULL;
     if (store->instance_count >= store->limits.instances)
         return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, "the limit of %u instances is reached", store->limits.instances);
+    if (!same_executor(store, image))
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "modules compiled for different executors cannot share a store");
     /* Nothing outside can refer to what a failed attempt made: its functions were put into no imported table yet. */
     sbx_store_object *mark = store->objects;
     sbx_instance *instance = allocate(store, image);
@@ -135,7 +147,7 @@ sbx_function *sbx_instance_function(sbx_instance *instance, uint32_t index)
     if (index < instance->imported_function_count)
         return instance->imported_functions[index];
     sbx_function *function = &instance->functions[index - instance->imported_function_count];
-    if (function->code)
+    if (function->type)
         return function;
     const sbx_image_function *record = SBX_IMAGE_AT(instance->image, FUNCTIONS, sbx_image_function) + index;
     function->type_id = instance->type_ids[record->type_index];
@@ -144,7 +156,10 @@ sbx_function *sbx_instance_function(sbx_instance *instance, uint32_t index)
     function->index = index;
     function->frame_slots = record->frame_slots;
     function->type = sbx_type_registry_get(instance->store->types, function->type_id);
-    function->code = instance->code + record->code_offset;
+    if (instance->image->machine)
+        function->machine = instance->image->machine + record->machine_offset;
+    else
+        function->code = instance->code + record->code_offset;
     return function;
 }
 

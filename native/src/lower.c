@@ -476,8 +476,9 @@ sbx_status sbx_lower_body(sbx_lowerer *l, uint32_t code_index, sbx_lowered_funct
     }
     if (l->failed || l->count > INT32_MAX || l->map_bytes > UINT32_MAX)
         return sbx_fail(l->err, SBX_NO_MEMORY, code->offset, "out of memory while lowering function %u", function);
-    *out = (sbx_lowered_function){(uint32_t)l->code_start, (uint32_t)(l->count - l->code_start), (uint32_t)frame,
-                                  (uint32_t)map_start, (uint32_t)(l->map_bytes - map_start)};
+    *out = (sbx_lowered_function){.code_offset = (uint32_t)l->code_start, .code_units = (uint32_t)(l->count - l->code_start),
+                                  .frame_slots = (uint32_t)frame, .map_offset = (uint32_t)map_start,
+                                  .map_length = (uint32_t)(l->map_bytes - map_start)};
     return SBX_OK;
 }
 

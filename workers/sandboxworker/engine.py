@@ -86,10 +86,8 @@ class Engine:
     ) -> None:
         if tier not in ("auto", "interpreter", "compiled"):
             raise ValueError(f"unknown tier {tier!r}; known are auto, interpreter, compiled")
-        if tier == "compiled":
-            raise WorkerError('this build has no compiled tier; use tier="auto" or "interpreter"')
         self.tier = tier
-        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits(limits))
+        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits(limits), tier == "compiled")
         self._lock = threading.Lock()
         self._flights: dict[bytes, _Flight] = {}
 

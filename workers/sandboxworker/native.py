@@ -167,6 +167,8 @@ class CompileOptions(NamedTuple):
     explicit_bounds: bool = False
     module_limits: tuple[tuple[str, int], ...] = ()
     """(field of sbx_module_limits, value) pairs; fields left out have the core's default."""
+    compiled: bool = False
+    """Machine code in place of interpreter code."""
 
 
 MODULE_LIMITS: tuple[str, ...] = tuple(name for name, _ in ffi.typeof("sbx_module_limits").fields)
@@ -182,6 +184,7 @@ def compile_bytes(data: bytes | mmap, options: CompileOptions) -> Pointer:
     record.metered = options.metered
     record.explicit_bounds = options.explicit_bounds
     record.keep_debug_names = True
+    record.compiled = options.compiled
     for name, value in options.module_limits:
         setattr(record.limits, name, value)
     image, size, error = ffi.new("uint8_t **"), ffi.new("uint64_t *"), _new_error()

@@ -1,0 +1,311 @@
+/* Operands of the compiled tier: the abstract stack, the registers, where a value is and how it gets elsewhere. */
+#include "x64.h"
+
+static const uint8_t int_pool[] = {RAX, RDX, R8, RSI, RDI};
+static const uint8_t float_pool[] = {XMM(0), XMM(1), XMM(2), XMM(3), XMM(4), XMM(5), XMM(6)};
+
+bool x64_grow(sbx_x64 *c, void *buffer, size_t *capacity, size_t wanted, size_t size)
+{
+    if (wanted <= *capacity)
+        return true;
+    size_t grown = *capacity * 2 > wanted ? *capacity * 2 : wanted + 64;
+    void *moved = c->failed || grown > SIZE_MAX / size ? NULL : sbx_realloc(*(void **)buffer, grown * size);
+    if (!moved) {
+        c->failed = true;
+        return false;
+    }
+    *(void **)buffer = moved;
+    *capacity = grown;
+    return true;
+}
+
+/* Notes that the code emitted next belongs to an instruction: pairs of LEB128 distances, as in the interpreter's map. */
+void x64_mark(sbx_x64 *c, const uint8_t *instruction)
+{
+    size_t wasm = (size_t)(instruction - c->module->bytes);
+    if (!x64_grow(c, &c->map, &c->map_capacity, c->map_bytes + 20, 1))
+        return;
+    int64_t deltas[2] = {(int64_t)(c->b.size - c->map_code), (int64_t)wasm - (int64_t)c->map_wasm};
+    for (int i = 0; i < 2; i++) { /* signed: code out of line goes back in the module */
+        int64_t v = deltas[i];
+        for (; v < -64 || v > 63; v >>= 7)
+            c->map[c->map_bytes++] = (uint8_t)((v & 0x7F) | 0x80);
+        c->map[c->map_bytes++] = (uint8_t)(v & 0x7F);
+    }
+    c->map_code = c->b.size;
+    c->map_wasm = wasm;
+}
+
+void x64_cold_path(sbx_x64 *c, uint8_t kind, uint32_t value, size_t jump, size_t back)
+{
+    if (x64_grow(c, &c->colds, &c->cold_capacity, c->cold_count + 1, sizeof *c->colds))
+        c->colds[c->cold_count++] = (x64_cold){kind, value, jump, back, c->instruction};
+}
+
+void x64_trap_if(sbx_x64 *c, uint8_t cc, uint32_t cause)
+{
+    x64_cold_path(c, COLD_TRAP, cause, x64_jcc(&c->b, cc, 0), 0);
+}
+
+uint8_t x64_class(sbx_valtype type) { return type == SBX_F32 || type == SBX_F64 ? CLASS_FLOAT : CLASS_INT; }
+x64_rm x64_slot(uint32_t slot) { return x64_mem(FRAME, (int32_t)slot * 8); }
+
+/* Registers. */
+
+static void release(sbx_x64 *c, uint8_t reg) { c->owner[reg] = X64_NO_ENTRY; }
+
+static void spill(sbx_x64 *c, int32_t index)
+{
+    x64_entry *e = &c->stack[index];
+    x64_store64(&c->b, x64_slot(e->home), e->reg);
+    release(c, e->reg);
+    e->place = IN_HOME;
+}
+
+/* A temporary that no operand of this instruction uses; the lowest entry of the stack makes room. */
+uint8_t x64_alloc(sbx_x64 *c, uint8_t cls)
+{
+    const uint8_t *pool = cls ? float_pool : int_pool;
+    size_t n = cls ? sizeof float_pool : sizeof int_pool;
+    int32_t lowest = INT32_MAX;
+    uint8_t reg = pool[0];
+    for (size_t i = 0; i < n; i++) {
+        if (c->locked >> pool[i] & 1)
+            continue;
+        if (c->owner[pool[i]] == X64_NO_ENTRY) {
+            c->locked |= 1u << pool[i];
+            return pool[i];
+        }
+        if (c->owner[pool[i]] < lowest) {
+            lowest = c->owner[pool[i]];
+            reg = pool[i];
+        }
+    }
+    if (lowest == INT32_MAX) { /* cannot be: no instruction has so many operands */
+        c->failed = true;
+        return reg;
+    }
+    spill(c, lowest);
+    c->locked |= 1u << reg;
+    return reg;
+}
+
+/* Takes one register: its entry goes elsewhere. */
+void x64_claim(sbx_x64 *c, uint8_t reg)
+{
+    if (c->owner[reg] != X64_NO_ENTRY)
+        spill(c, c->owner[reg]);
+    c->locked |= 1u << reg;
+}
+
+/* The stack. */
+
+static x64_entry *push(sbx_x64 *c, uint8_t place, uint8_t cls)
+{
+    x64_entry *e = &c->stack[c->height];
+    *e = (x64_entry){.place = place, .cls = cls, .reg = NO_REG, .below = X64_NO_ENTRY, .home = c->temps + c->height};
+    c->height++;
+    return e;
+}
+
+void x64_push_home(sbx_x64 *c, uint8_t cls) { push(c, IN_HOME, cls); }
+void x64_push_const(sbx_x64 *c, uint8_t cls, uint64_t bits) { push(c, IN_CONST, cls)->bits = bits; }
+
+void x64_push_reg(sbx_x64 *c, uint8_t reg)
+{
+    push(c, IN_REG, reg >= XMM0)->reg = reg;
+    c->owner[reg] = (int32_t)c->height - 1;
+}
+
+void x64_push_local(sbx_x64 *c, uint32_t local)
+{
+    x64_entry *e = push(c, IN_LOCAL, c->local_class[local]);
+    e->local = local;
+    e->below = c->local_head[local];
+    c->local_head[local] = (int32_t)c->height - 1;
+}
+
+/* Pops; a register stays reserved until the next instruction. */
+x64_entry x64_take(sbx_x64 *c)
+{
+    x64_entry e = c->stack[--c->height];
+    if (e.place == IN_LOCAL) {
+        c->local_head[e.local] = e.below;
+    } else if (e.place == IN_REG) {
+        release(c, e.reg);
+        c->locked |= 1u << e.reg;
+    }
+    if (c->flushed > c->height)
+        c->flushed = c->height;
+    return e;
+}
+
+void x64_pop_to(sbx_x64 *c, uint32_t height)
+{
+    uint32_t locked = c->locked;
+    while (c->height > height)
+        x64_take(c);
+    c->locked = locked;
+}
+
+/* True when the value is in a register now, which must not be written. */
+bool x64_is_in_reg(const sbx_x64 *c, const x64_entry *e, uint8_t *reg)
+{
+    *reg = e->place == IN_REG ? e->reg : e->place == IN_LOCAL ? c->local_pin[e->local] : NO_REG;
+    return *reg != NO_REG;
+}
+
+static x64_rm memory_of(const x64_entry *e) { return x64_slot(e->place == IN_LOCAL ? e->local : e->home); }
+
+/* Loads the value into a register of its class. Flags survive. */
+void x64_into(sbx_x64 *c, uint8_t reg, const x64_entry *e)
+{
+    uint8_t from;
+    if (x64_is_in_reg(c, e, &from)) {
+        x64_move(&c->b, reg, from);
+    } else if (e->place != IN_CONST) {
+        x64_load64(&c->b, reg, memory_of(e));
+    } else if (reg < XMM0) {
+        x64_move_constant(&c->b, reg, e->bits);
+    } else {
+        x64_move_constant(&c->b, SCRATCH, e->bits);
+        x64_op(&c->b, OP(0x66, 0x0F, 0x6E), W, reg, x64_reg(SCRATCH)); /* movq */
+    }
+}
+
+uint8_t x64_in_reg(sbx_x64 *c, const x64_entry *e)
+{
+    uint8_t reg;
+    if (!x64_is_in_reg(c, e, &reg)) {
+        reg = x64_alloc(c, e->cls);
+        x64_into(c, reg, e);
+    }
+    return reg;
+}
+
+/* A register that may be written. */
+uint8_t x64_in_temp(sbx_x64 *c, const x64_entry *e)
+{
+    if (e->place == IN_REG)
+        return e->reg;
+    uint8_t reg = x64_alloc(c, e->cls);
+    x64_into(c, reg, e);
+    return reg;
+}
+
+x64_rm x64_as_rm(sbx_x64 *c, const x64_entry *e)
+{
+    uint8_t reg;
+    if (x64_is_in_reg(c, e, &reg))
+        return x64_reg(reg);
+    return e->place == IN_CONST ? x64_reg(x64_in_reg(c, e)) : memory_of(e);
+}
+
+/* Writes a value to a slot; uses only scratch registers, and flags survive. */
+void x64_write(sbx_x64 *c, const x64_entry *e, uint32_t slot)
+{
+    uint8_t reg;
+    if (e->place == IN_CONST && (int64_t)e->bits == (int32_t)e->bits) {
+        x64_op(&c->b, 0xC7, W, 0, x64_slot(slot));
+        x64_u32(&c->b, (uint32_t)e->bits);
+        return;
+    }
+    if (!x64_is_in_reg(c, e, &reg)) {
+        if (e->place != IN_CONST && memory_of(e).disp == (int32_t)slot * 8)
+            return;
+        reg = SCRATCH;
+        if (e->place == IN_CONST)
+            x64_move_constant(&c->b, reg, e->bits);
+        else
+            x64_load64(&c->b, reg, memory_of(e));
+    }
+    x64_store64(&c->b, x64_slot(slot), reg);
+}
+
+static void materialise(sbx_x64 *c, uint32_t index)
+{
+    x64_entry *e = &c->stack[index];
+    if (e->place == IN_HOME)
+        return;
+    if (e->place == IN_LOCAL)
+        c->local_head[e->local] = e->below; /* called from the top down: it is the head of its chain */
+    x64_write(c, e, e->home);
+    if (e->place == IN_REG)
+        release(c, e->reg);
+    e->place = IN_HOME;
+}
+
+void x64_materialise_top(sbx_x64 *c, uint32_t n)
+{
+    for (uint32_t i = c->height; i-- > c->height - n;)
+        materialise(c, i);
+}
+
+/* Before a label: nothing below depends on a register; constants stay constants. */
+void x64_flush(sbx_x64 *c)
+{
+    for (uint32_t i = c->height; i-- > c->flushed;)
+        if (c->stack[i].place != IN_CONST)
+            materialise(c, i);
+    c->flushed = c->height;
+}
+
+/* Before a call: the callee saves pins only. */
+void x64_spill_all(sbx_x64 *c)
+{
+    for (uint8_t reg = 0; reg < 32; reg++)
+        if (c->owner[reg] != X64_NO_ENTRY)
+            spill(c, c->owner[reg]);
+}
+
+/* A local is about to be written: its uses on the stack take the value with them. */
+void x64_detach_local(sbx_x64 *c, uint32_t local)
+{
+    while (c->local_head[local] != X64_NO_ENTRY) {
+        int32_t index = c->local_head[local];
+        x64_entry *e = &c->stack[index];
+        c->local_head[local] = e->below;
+        uint32_t locked = c->locked;
+        uint8_t reg = x64_alloc(c, e->cls);
+        c->locked = locked;
+        x64_into(c, reg, e);
+        e->place = IN_REG;
+        e->reg = reg;
+        c->owner[reg] = index;
+        if (c->flushed > (uint32_t)index)
+            c->flushed = (uint32_t)index;
+    }
+}
+
+/* Results. When the next instruction sets a pinned local, its register can be the destination. */
+
+uint8_t x64_hint(sbx_x64 *c, uint8_t cls)
+{
+    const uint8_t *at = c->at;
+    c->hint_local = -1;
+    if (*at != SBX_WASM_local_set && *at != SBX_WASM_local_tee)
+        return NO_REG;
+    bool tee = *at++ == SBX_WASM_local_tee;
+    uint32_t local = sbx_leb_u32(&at);
+    if (c->local_pin[local] == NO_REG || c->local_class[local] != cls)
+        return NO_REG;
+    x64_detach_local(c, local);
+    c->hint_local = local;
+    c->hint_tee = tee;
+    c->hint_end = at;
+    return c->local_pin[local];
+}
+
+/* The result is in `reg`: pushes it, or has set the local that the hint named. */
+void x64_finish(sbx_x64 *c, uint8_t reg)
+{
+    if (c->hint_local < 0) {
+        x64_push_reg(c, reg);
+        return;
+    }
+    c->at = c->hint_end;
+    c->cost++;
+    if (c->hint_tee)
+        x64_push_local(c, (uint32_t)c->hint_local);
+    c->hint_local = -1;
+}
