@@ -54,7 +54,7 @@ typedef struct { uint32_t features; uint8_t metered, explicit_bounds, keep_debug
 /* image.h */
 typedef enum { SBX_IMAGE_TYPES, SBX_IMAGE_VALTYPES, SBX_IMAGE_IMPORTS, SBX_IMAGE_EXPORTS, SBX_IMAGE_FUNCTIONS, SBX_IMAGE_TABLES,
                SBX_IMAGE_MEMORIES, SBX_IMAGE_GLOBALS, SBX_IMAGE_ELEMENTS, SBX_IMAGE_ELEMENT_INITS, SBX_IMAGE_DATA, SBX_IMAGE_CUSTOMS,
-               SBX_IMAGE_CODE, SBX_IMAGE_DATA_PAGES, SBX_IMAGE_SECTION_COUNT, ... } sbx_image_section;
+               SBX_IMAGE_CODE, SBX_IMAGE_MACHINE, SBX_IMAGE_DATA_PAGES, SBX_IMAGE_SECTION_COUNT, ... } sbx_image_section;
 typedef struct {
     uint8_t build_id[32];
     uint64_t size;
@@ -72,7 +72,7 @@ typedef struct { uint32_t offset, length; } sbx_image_name;
 typedef struct { sbx_image_name module, name; uint32_t kind, type_index; sbx_tabletype table; sbx_memorytype memory; sbx_globaltype global; ...; }
     sbx_image_import;
 typedef struct { sbx_image_name name; uint32_t kind, index; ...; } sbx_image_export;
-typedef struct { uint32_t type_index, code_units, frame_slots, wasm_offset; sbx_image_name name; ...; } sbx_image_function;
+typedef struct { uint32_t type_index, code_units, frame_slots, machine_offset, machine_bytes, wasm_offset; sbx_image_name name; ...; } sbx_image_function;
 typedef struct { uint32_t opcode; uint64_t bits; ...; } sbx_image_const;
 typedef struct { sbx_globaltype type; uint32_t imported; sbx_image_const init; ...; } sbx_image_global;
 typedef struct { uint32_t mode, type, table, count, first; sbx_image_const offset; ...; } sbx_image_elements;
@@ -82,11 +82,13 @@ typedef struct { const sbx_image_header *header; const uint8_t *base; uint64_t s
 const uint8_t *sbx_build_id(void);
 sbx_status sbx_image_open(int fd, bool allow_unsealed, sbx_image **out, sbx_error *err);
 sbx_status sbx_image_from_bytes(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err);
+sbx_status sbx_image_describe(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err);
 void sbx_image_release(sbx_image *image);
 sbx_name sbx_image_name_of(const sbx_image *image, sbx_image_name name);
 sbx_functype sbx_image_functype(const sbx_image *image, uint32_t type_index);
 sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_options *options, uint8_t **image, uint64_t *image_size,
                        sbx_error *err);
+bool sbx_compiled_tier(void);
 
 /* disasm.h */
 sbx_status sbx_disassemble(const sbx_image *image, uint32_t function, char **out, size_t *length, sbx_error *err);

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import (
     GuestExit,
@@ -23,6 +23,7 @@ from .errors import (
     printable,
 )
 from .limits import Limits, parse_size
+from .options import TIERS
 
 OK, USAGE, BAD_MODULE, TRAP, LIMIT, WORKER_LOST, INTERRUPTED = 0, 2, 65, 70, 75, 76, 130
 _EPILOG = """\
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--clock", metavar="SECONDS", type=float, default=1e-6,
                      help="resolution of the clocks (default 1e-6); 0: a clock that starts at 0 and is the same in every run")
     run.add_argument("--seed", metavar="N", type=int, help="seed of its random numbers (default: unpredictable)")
+    run.add_argument("--tier", choices=TIERS, default="auto", help="the executor (default: auto, the fastest that there is)")
     run.add_argument("--in-process", action="store_true", help="no worker process: faster to start, less isolated")
     run.add_argument("--json", action="store_true", help="print results, usage and errors as JSON")
     run.add_argument("file", metavar="FILE")
@@ -105,9 +107,13 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="show imports, exports, memories, custom sections and sizes")
     inspect.set_defaults(command=_inspect)
-    inspect.add_argument("--ir", action="store_true", help="show the compiled code of every function")
+    code = inspect.add_mutually_exclusive_group()
+    code.add_argument("--ir", metavar="FUNCTION", nargs="?", const="",
+                      help="show the interpreter's code of every function, or of this one (name or index)")
+    code.add_argument("--asm", metavar="FUNCTION", nargs="?", const="", help="show the machine code in the same way")
     inspect.add_argument("--json", action="store_true")
-    inspect.add_argument("file", metavar="FILE")
+    inspect.add_argument("file", metavar="FILE", nargs="?")  # asked for in _inspect: "--ir FILE" means no function
+    inspect.set_defaults(usage=inspect.error)
 
     validate = commands.add_parser("validate", help="decode and validate modules", epilog=_EPILOG, formatter_class=formatter)
     validate.set_defaults(command=_validate)
@@ -155,7 +161,7 @@ def _run(options: argparse.Namespace) -> int:
     limits = Limits(fuel=options.fuel, deadline=options.deadline, memory=options.memory)
     grants = Grants(directories=dict(options.dir), environment=dict(options.env), clock=options.clock or None,
                     random_seed=options.seed)
-    with Host(workers=0 if options.in_process else 1, threads=1) as host:
+    with Host(workers=0 if options.in_process else 1, threads=1, tier=options.tier) as host:
         plugin = host.load(options.file, limits=limits, grants=grants)
         if plugin.is_command() and options.invoke is None:
             return _run_command(plugin, options)
@@ -242,19 +248,28 @@ def _inspect(options: argparse.Namespace) -> int:
     from .engine import Engine
 
     limits = Limits()
-    data, path = _source(options.file, limits)
+    kind: Literal["ir", "asm"] = "ir" if options.ir is not None else "asm"
+    wanted: str | None = getattr(options, kind)
+    file: str | None = options.file
+    if file is None:
+        file, wanted = wanted, ""
+    if not file:
+        options.usage("the following arguments are required: FILE")
+    assert file
+    data, path = _source(file, limits)
     listing: list[bytes] = []
-    description = Engine().describe(data, limits, listing.append if options.ir else None)
+    engine = Engine() if wanted is None else Engine(tier="interpreter" if kind == "ir" else "compiled")
+    description = engine.describe(data, limits, None if wanted is None else listing.append, wanted or "")
     code = b"".join(listing).decode("utf-8", "replace")
     if options.json:
-        print(json.dumps(_description(path, data, description) | ({"ir": code} if options.ir else {})))
+        print(json.dumps(_description(path, data, description) | ({} if wanted is None else {kind: code})))
         return OK
     for title, lines in _pages(path, data, description):
         print(title)
         for line in lines:
             print(f"  {printable(line, 1000)}")
-    if options.ir:
-        print("code")
+    if wanted is not None:
+        print("code" if kind == "ir" else "machine code")
         print("\n".join(printable(line, 1000) for line in code.splitlines()))
     return OK
 
@@ -264,7 +279,8 @@ def _pages(path: Path, data: bytes, description: Any) -> Iterator[tuple[str, lis
     yield f"{path}: {len(data)} bytes", [
         f"{name.replace('_', ' ')}: {'yes' if value is True else 'no' if value is False else value}"
         for name, value in figures._asdict().items()
-    ] + [f"image bytes: {description.image_bytes}"]
+    ] + [
+        f"image bytes: {description.image_bytes}", f"tier: {description.tier}", f"machine bytes: {description.machine_bytes}"]
     yield f"imports ({len(description.imports)})", [f"{i.module}.{i.name}: {i.kind} {i.type}" for i in description.imports]
     yield f"exports ({len(description.exports)})", [f"{e.name}: {e.kind} {e.type}" for e in description.exports.values()]
     yield f"memories ({len(description.memories)})", [str(memory) for memory in description.memories]
@@ -274,6 +290,7 @@ def _pages(path: Path, data: bytes, description: Any) -> Iterator[tuple[str, lis
 def _description(path: Path, data: bytes, description: Any) -> dict[str, Any]:
     return {
         "file": str(path), "bytes": len(data), **description.figures._asdict(), "image_bytes": description.image_bytes,
+        "tier": description.tier, "machine_bytes": description.machine_bytes,
         "imports": [{"module": i.module, "name": i.name, "kind": str(i.kind), "type": str(i.type)} for i in description.imports],
         "exports": [{"name": e.name, "kind": str(e.kind), "type": str(e.type)} for e in description.exports.values()],
         "memories": [{"minimum": m.minimum, "maximum": m.maximum} for m in description.memories],

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import shm, wire
-from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, WorkerLost
+from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, WorkerLost, printable
 from .limits import Limits
-from .options import CompileOptions
+from .options import TIERS, CompileOptions, Tier
 from .process import Process
 from .values import ExternKind, ExternType, MemoryType
 from .wire import Direction
@@ -58,6 +58,9 @@ class ModuleDescription:
     customs: tuple[wire.ModuleCustom, ...] = ()
     image_bytes: int = 0
     build_id: bytes = b""
+    tier: str = ""
+    """The executor that the image is for: "interpreter" or "compiled"."""
+    machine_bytes: int = 0
 
 
 class CompiledModule:
@@ -87,9 +90,12 @@ class CompiledModule:
 class Engine:
     """Compile cache. Safe for use by several threads; N callers that compile the same bytes compile once."""
 
-    def __init__(self, features: Iterable[str] | None = None, explicit_bounds: bool = False) -> None:
+    def __init__(self, features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto") -> None:
         """features: names of the features that modules may use, None for all that are supported; explicit_bounds: compare every
-        memory access instead of relying on guard pages."""
+        memory access instead of relying on guard pages; tier: the executor, "auto" for the fastest that the machine has."""
+        if tier not in TIERS:
+            raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
+        self.tier = tier
         self.features = None if features is None else tuple(sorted(features))
         self.explicit_bounds = explicit_bounds
         self._lock = threading.Lock()
@@ -106,7 +112,7 @@ class Engine:
             raise LimitExceeded(text, limit="module_bytes", allowed=limits.module_bytes)
         digest = hashlib.sha256(data).digest()
         bounds = (getattr(limits, name) for name in _MODULE_LIMITS)
-        key = (digest, self.features, limits.fuel is not None, self.explicit_bounds, *bounds)
+        key = (digest, self.features, limits.fuel is not None, self.explicit_bounds, self.tier, *bounds)
         with self._lock:
             flight = self._cache.get(key)
             if leader := flight is None:
@@ -147,10 +153,12 @@ class Engine:
         for flight in flights:
             flight.result().release()
 
-    def describe(self, data: bytes, limits: Limits, listing: Callable[[bytes], None] | None = None) -> ModuleDescription:
-        """Compiles without caching; with `listing`, hands it the disassembly piece by piece. Raises as `compile_module`."""
+    def describe(self, data: bytes, limits: Limits, listing: Callable[[bytes], None] | None = None, function: str = ""
+                 ) -> ModuleDescription:
+        """Compiles without caching; with `listing`, hands it the code of the function (by name or index; "": of every function)
+        piece by piece. Raises as `compile_module`, UnknownFunction."""
         with _descriptor(shm.create("listing")) as text:
-            module = self._compile(data, b"", limits, text if listing else None)
+            module = self._compile(data, b"", limits, (text, function) if listing else None)
             description = module.description
             module.release()
             offset = 0
@@ -159,13 +167,14 @@ class Engine:
                 offset += len(piece)
         return description
 
-    def _compile(self, data: bytes, digest: bytes, limits: Limits, listing: int | None = None) -> CompiledModule:
+    def _compile(self, data: bytes, digest: bytes, limits: Limits, listing: tuple[int, str] | None = None) -> CompiledModule:
         metered = limits.fuel is not None
-        options = CompileOptions(self.features, metered, self.explicit_bounds, len(data), limits.to_wire(), listing is not None)
+        options = CompileOptions(self.features, metered, self.explicit_bounds, len(data), limits.to_wire(), self.tier,
+                                 listing[1] if listing else None)
         image = shm.create("image")
         try:
             with _descriptor(shm.sealed_copy(data, "module")) as source:
-                fds = [source, image] if listing is None else [source, image, listing]
+                fds = [source, image, listing[0]] if listing else [source, image]
                 answer = _run_compiler(options, fds, limits.compile_seconds)
             description = _describe(answer)
             _check_image(image, description.image_bytes, len(data))
@@ -242,9 +251,12 @@ def _describe(messages: list[Any]) -> ModuleDescription:
             customs.append(message)
         else:
             raise ProtocolError(f"the compile process sent {type(message).__name__} in the middle of its answer")
+    if last.tier not in TIERS[1:]:
+        raise ProtocolError(f"Compiled.tier: {printable(last.tier, 80)!r}")
     if len(last.build_id) != 32:
         raise ProtocolError(f"Compiled.build_id: {len(last.build_id)} bytes")
     return ModuleDescription(
-        messages[0], tuple(imports), exports, tuple(memories), tuple(customs), last.image_bytes, last.build_id)
+        messages[0], tuple(imports), exports, tuple(memories), tuple(customs), last.image_bytes, last.build_id, last.tier,
+        last.machine_bytes)
 
 

@@ -19,7 +19,7 @@ from .grants import Grants
 from .host_functions import HostFunction, Threads
 from .limits import Limits, ProcessLimits
 from .manifest import Manifest, find_manifest
-from .options import LoadOptions
+from .options import LoadOptions, Tier
 from .plugin import Completed, Outcome, Plugin
 from .router import CallSpec
 from .router_state import Plugin as PluginRecord
@@ -53,11 +53,12 @@ class Host:
     workers: processes, None for one a processor, 0 to run plugins in this process (no isolation by the operating system);
     threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; features: names of the
     WebAssembly features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead
-    of relying on guard pages. May be used by several threads.
+    of relying on guard pages; tier: the executor, "interpreter", "compiled" (machine code; WorkerError where this machine or
+    build has none) or "auto". May be used by several threads.
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
-                 features: Iterable[str] | None = None, explicit_bounds: bool = False) -> None:
+                 features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto") -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
@@ -65,11 +66,11 @@ class Host:
         if workers:
             from .core import Core
 
-            self._backend = Core(workers, threads, process_limits or ProcessLimits(), Engine(features, explicit_bounds))
+            self._backend = Core(workers, threads, process_limits or ProcessLimits(), Engine(features, explicit_bounds, tier))
         else:
             from .inprocess import InProcess
 
-            self._backend = InProcess(features, explicit_bounds)
+            self._backend = InProcess(features, explicit_bounds, tier)
         self.workers = workers
         self._functions: dict[tuple[str, str], HostFunction] = {}
         self._threads = Threads()

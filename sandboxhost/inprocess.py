@@ -10,7 +10,7 @@ from typing import Any
 
 from sandboxworker.call_engine import CallEngine
 from sandboxworker.context import CallContext, Cancellation
-from sandboxworker.engine import Engine, Module
+from sandboxworker.engine import Engine, Module, resolved_tier
 from sandboxworker.image import Image
 from sandboxworker.plugin import Job
 from sandboxworker.plugin import Plugin as WorkerPlugin
@@ -21,7 +21,7 @@ from .engine import CompiledModule, Export, Import, ModuleDescription
 from .errors import HostClosed, HostFunctionError, LimitExceeded, Overloaded, SandboxError, UnknownFunction, WorkerError
 from .host_functions import Threads
 from .limits import Limits
-from .options import LoadOptions, RunOptions
+from .options import LoadOptions, RunOptions, Tier
 from .router import CallSpec, Finish
 from .router_state import Plugin as PluginRecord
 from .statistics import HostStatistics, Usage
@@ -43,9 +43,11 @@ class _Compiled(CompiledModule):
 class InProcess:
     """See the module's text. Calls run in the thread that makes them, background calls in threads of their own."""
 
-    def __init__(self, features: Iterable[str] | None, explicit_bounds: bool) -> None:
+    def __init__(self, features: Iterable[str] | None, explicit_bounds: bool, tier: Tier) -> None:
         self._features = None if features is None else tuple(features)
         self._bounds = explicit_bounds
+        self._tier: Tier = tier
+        resolved_tier(tier)
         self._engines: dict[tuple[Any, ...], Engine] = {}
         self._plugins: dict[int, tuple[PluginRecord, WorkerPlugin, threading.RLock]] = {}
         self._local = threading.local()
@@ -68,7 +70,7 @@ class InProcess:
         with self._lock:
             engine = self._engines.get(key)
             if engine is None:
-                engine = self._engines[key] = Engine(self._features, metered, self._bounds, limits=limits)
+                engine = self._engines[key] = Engine(self._features, metered, self._bounds, self._tier, limits)
         module = Module(data)
         engine.compile_module(module)
         image = engine.image(module)
@@ -224,4 +226,5 @@ def _describe(image: Image) -> ModuleDescription:
     return ModuleDescription(
         figures, tuple(Import(i.module, i.name, i.kind, i.type) for i in image.imports),
         {e.name: Export(e.name, e.kind, e.type) for e in image.exports}, tuple(image.memories),
-        tuple(wire.ModuleCustom(c.name, c.length) for c in image.custom_sections), image.size)
+        tuple(wire.ModuleCustom(c.name, c.length) for c in image.custom_sections), image.size, tier=image.tier,
+        machine_bytes=image.machine_bytes)

@@ -150,13 +150,14 @@ class Limits:
 
     # A call: enforced in the worker; the host's clock is the backstop.
     fuel: _OptionalCount = _OptionalCount(_count, None, True)
-    """Wasm instructions of one call, counted in the interpreter, the same on every worker: FuelExhausted. None: nothing is
+    """Wasm instructions of one call, counted in both executors, the same on every worker: FuelExhausted. None: nothing is
     counted, which is faster."""
     deadline: _OptionalSeconds = _OptionalSeconds(_seconds, 30.0, True)
     """Seconds from the moment the call is accepted, waiting included: the worker interrupts the guest, the host kills the
     worker a grace time later: DeadlineExceeded."""
     call_depth: _Count = _Count(_some, 20_000)
-    """Guest frames: StackLimit."""
+    """Guest frames: StackLimit. The interpreter counts them; machine code gets room for this many of the largest frames, and
+    so for up to 16 times as many small ones."""
     host_calls: _Count = _Count(_count, 1_000_000)
     """Calls of the application's functions from one call, counted by the worker and by the host: LimitExceeded."""
     result_bytes: _Size = _Size(parse_size, "16MiB")

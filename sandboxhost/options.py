@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import msgpack
 
 from .errors import ProtocolError, printable
 from .wire import unpack_map
 
-__all__ = ["CompileOptions", "LoadOptions", "RunOptions", "WorkerOptions"]
+__all__ = ["TIERS", "CompileOptions", "LoadOptions", "RunOptions", "Tier", "WorkerOptions"]
+
+Tier = Literal["auto", "interpreter", "compiled"]
+"""The executor: machine code or the interpreter; "auto" is the faster one that the machine and the build have."""
+TIERS: tuple[str, ...] = get_args(Tier)
 
 R = TypeVar("R", bound="LoadOptions | RunOptions | WorkerOptions | CompileOptions")
 Check = Callable[[Any], bool]
@@ -115,8 +119,10 @@ class CompileOptions(NamedTuple):
     """Length of the module in the first descriptor."""
     limits: Mapping[str, Any]
     """Limits.to_wire()"""
-    disassemble: bool
-    """Write the listing of every function to the third descriptor."""
+    tier: str
+    """One of TIERS."""
+    listing: str | None
+    """Write the code of this function (name or index; "": of every function) to the third descriptor."""
 
     def encode(self) -> bytes:
         """Bytes for Compile.options."""
@@ -153,5 +159,6 @@ _CHECKS: dict[type[Any], dict[str, Check]] = {
         "limits": _is(dict)},
     CompileOptions: {
         "features": lambda v: v is None or _texts(v), "metered": _is(bool), "explicit_bounds": _is(bool),
-        "source_bytes": _is(int), "limits": _is(dict), "disassemble": _is(bool)},
+        "source_bytes": _is(int), "limits": _is(dict), "tier": lambda v: type(v) is str and v in TIERS,
+        "listing": _is(str, type(None))},
 }

@@ -126,7 +126,7 @@ class Boot(NamedTuple):
 
 
 class Compile(NamedTuple):
-    """First datagram to a compile process; descriptors attached: module bytes (sealed), image (empty), with disassemble one
+    """First datagram to a compile process; descriptors attached: module bytes (sealed), image (empty), with a listing one
     more."""
 
     options: bytes
@@ -270,6 +270,9 @@ class Compiled(NamedTuple):
 
     image_bytes: int
     build_id: bytes
+    tier: str
+    """Which executor the image is for: "interpreter" or "compiled"."""
+    machine_bytes: int
 
 
 Message = (

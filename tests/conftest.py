@@ -20,6 +20,28 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+def set_default_tier(tier: str) -> None:
+    """What engines and hosts run that are not told; `make test` runs some folders once more with the other executor."""
+    from sandboxhost.engine import Engine as HostEngine
+    from sandboxhost.host import Host
+    from sandboxhost.options import TIERS
+    from sandboxworker.engine import Engine
+
+    if tier not in TIERS:
+        raise pytest.UsageError(f"SANDBOXHOST_TIER: unknown tier {tier!r}; known are {', '.join(TIERS)}")
+    for cls in (HostEngine, Engine):
+        values = cls.__init__.__defaults__ or ()
+        assert values.count("auto") == 1
+        cls.__init__.__defaults__ = tuple(tier if value == "auto" else value for value in values)  # type: ignore[misc,unused-ignore]
+    names = Host.__init__.__kwdefaults__
+    assert names["tier"] == "auto"
+    names["tier"] = tier
+
+
+if TIER := os.environ.get("SANDBOXHOST_TIER"):
+    set_default_tier(TIER)
+
+
 @pytest.fixture
 def root() -> Path:
     """The repository's folder."""

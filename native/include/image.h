@@ -123,6 +123,8 @@ sbx_status sbx_image_write(const sbx_module *module, const sbx_lowered *lowered,
 sbx_status sbx_image_open(int fd, bool allow_unsealed, sbx_image **out, sbx_error *err);
 /* The same over a private copy of the bytes (in-process mode, tests); pages are copied, not mapped. */
 sbx_status sbx_image_from_bytes(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err);
+/* The same for who only reads what the image says of itself: no machine code is mapped, and sbx_instance_new refuses it. */
+sbx_status sbx_image_describe(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err);
 void sbx_image_retain(sbx_image *image);
 void sbx_image_release(sbx_image *image);
 sbx_name sbx_image_name_of(const sbx_image *image, sbx_image_name name);
@@ -132,4 +134,6 @@ sbx_functype sbx_image_functype(const sbx_image *image, uint32_t type_index);
 /* bytes in, image out: decode, validate, lower, write. */
 sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_options *options,
                        uint8_t **image, uint64_t *image_size, sbx_error *err);
+/* Whether this build has the compiled tier for this machine; without it options.compiled answers SBX_UNSUPPORTED. */
+bool sbx_compiled_tier(void);
 #endif

@@ -1,6 +1,7 @@
 /* Build id: 32 bytes that change whenever an image of one build would be misread by another. */
 #include "image.h"
 #include "runtime.h"
+#include "x64.h"
 #include <pthread.h>
 #if defined __has_include
 #if __has_include("op_hash.h")
@@ -60,6 +61,8 @@ static void compute(void)
 {
     mix(facts, sizeof facts);
     mix(numbers, sizeof numbers);
+    uint32_t cpu = sbx_x64_cpu();
+    mix(&cpu, sizeof cpu);
 }
 
 const uint8_t *sbx_build_id(void)

@@ -4,10 +4,12 @@
 #include "x64.h"
 
 #if defined(__x86_64__) && defined(__linux__)
-enum { SBX_HAS_COMPILED_TIER = 1 };
+enum { HAS_COMPILED_TIER = 1 };
 #else
-enum { SBX_HAS_COMPILED_TIER = 0 };
+enum { HAS_COMPILED_TIER = 0 };
 #endif
+
+bool sbx_compiled_tier(void) { return HAS_COMPILED_TIER; }
 
 /* A compilation may ask for so many bytes of memory per byte of the module, at least the floor. */
 enum { ARENA_FACTOR = 64 };
@@ -18,7 +20,7 @@ typedef struct executor { sbx_lowerer *lowerer; sbx_x64 *machine; } executor;
 
 static sbx_status start(executor *x, const sbx_module *module, const sbx_compile_options *options, sbx_error *err)
 {
-    if (options->compiled && !SBX_HAS_COMPILED_TIER)
+    if (options->compiled && !HAS_COMPILED_TIER)
         return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "the compiled tier is not supported on this machine");
     if (options->compiled)
         x->machine = sbx_x64_new(module, options, err);

@@ -78,7 +78,7 @@ static sbx_status map_machine(sbx_image *image, sbx_error *err)
 }
 
 /* Owns base and fd from here on: releases them when the image is refused. */
-static sbx_status finish(int fd, const uint8_t *base, uint64_t size, sbx_image **out, sbx_error *err)
+static sbx_status finish(int fd, const uint8_t *base, uint64_t size, bool runs, sbx_image **out, sbx_error *err)
 {
     sbx_image *image = image_new(fd, base, size);
     if (!image) {
@@ -86,7 +86,7 @@ static sbx_status finish(int fd, const uint8_t *base, uint64_t size, sbx_image *
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory to open an image");
     }
     sbx_status status = sbx_image_check(image, err);
-    if (status == SBX_OK)
+    if (status == SBX_OK && runs)
         status = map_machine(image, err);
     if (status != SBX_OK) {
         sbx_image_release(image);
@@ -119,10 +119,10 @@ sbx_status sbx_image_open(int fd, bool allow_unsealed, sbx_image **out, sbx_erro
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "cannot map an image of %llu bytes: %s",
                         (unsigned long long)size, strerror(reason));
     }
-    return finish(own, base, size, out, err);
+    return finish(own, base, size, true, out, err);
 }
 
-sbx_status sbx_image_from_bytes(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err)
+static sbx_status from_bytes(const uint8_t *bytes, uint64_t size, bool runs, sbx_image **out, sbx_error *err)
 {
     *out = NULL;
     if (size < sizeof(sbx_image_header))
@@ -131,7 +131,17 @@ sbx_status sbx_image_from_bytes(const uint8_t *bytes, uint64_t size, sbx_image *
     if (!copy)
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory for an image of %llu bytes", (unsigned long long)size);
     memcpy(copy, bytes, size);
-    return finish(-1, copy, size, out, err);
+    return finish(-1, copy, size, runs, out, err);
+}
+
+sbx_status sbx_image_from_bytes(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err)
+{
+    return from_bytes(bytes, size, true, out, err);
+}
+
+sbx_status sbx_image_describe(const uint8_t *bytes, uint64_t size, sbx_image **out, sbx_error *err)
+{
+    return from_bytes(bytes, size, false, out, err);
 }
 
 void sbx_image_retain(sbx_image *image) { __atomic_add_fetch(&image->references, 1, __ATOMIC_RELAXED); }

@@ -125,6 +125,8 @@ sbx_status sbx_instance_new(sbx_store *store, sbx_image *image, const sbx_extern
         return sbx_fail(err, SBX_MEMORY_LIMIT, SBX_NO_OFFSET, "the limit of %u instances is reached", store->limits.instances);
     if (!same_executor(store, image))
         return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "modules compiled for different executors cannot share a store");
+    if (!image->machine && image->header->sections[SBX_IMAGE_MACHINE].bytes)
+        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "an image that was opened for reading only cannot be instantiated");
     /* Nothing outside can refer to what a failed attempt made: its functions were put into no imported table yet. */
     sbx_store_object *mark = store->objects;
     sbx_instance *instance = allocate(store, image);

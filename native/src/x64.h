@@ -113,7 +113,8 @@ void x64_condition(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
 void x64_charge(sbx_x64 *c);
 void x64_epilogue(sbx_x64 *c);
 
-/* The interface; functions in order of their index. */
+/* The interface; functions in order of their index. The processor's CPU_* are what code is made for: part of the build id. */
+uint32_t sbx_x64_cpu(void);
 sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *options, sbx_error *err);
 void sbx_x64_free(sbx_x64 *c);
 sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *out);

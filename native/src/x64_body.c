@@ -10,7 +10,7 @@ enum { EXPANSION = 64, EXPANSION_FLOOR = 65536, SPARE_SLOTS = 2 };
 
 void sbx_x64_stubs(sbx_x64 *c);
 
-static uint32_t cpu_features(void)
+uint32_t sbx_x64_cpu(void)
 {
 #if !defined(__x86_64__)
     return 0; /* never asked: the tier is refused elsewhere */
@@ -332,7 +332,7 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     c->module = module;
     c->options = options;
     c->err = err;
-    c->cpu = cpu_features();
+    c->cpu = sbx_x64_cpu();
     sbx_x64_stubs(c);
     return c;
 }

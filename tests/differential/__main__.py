@@ -9,6 +9,35 @@ from pathlib import Path
 
 from .campaign import Campaign, write
 from .compare import sandbox_subjects
+from .tiers import TierCampaign
+
+
+PROGRESS = 20.0
+"""Seconds between two lines."""
+
+
+def run_tiers(options: argparse.Namespace) -> int:
+    """Interpreter against machine code until ``--modules`` are compared."""
+    campaign, started, seed = TierCampaign(reduce=not options.no_reduce), time.monotonic(), options.seed
+    told, known = started, 0
+    while campaign.modules < options.modules and len(campaign.findings) < options.findings:
+        now = time.monotonic()
+        if now - started > options.seconds:
+            break
+        campaign.check(seed)
+        seed += 1
+        for finding in campaign.findings[known:]:
+            print(f"seed {finding.seed}, mutant {finding.mutant}, {finding.mode}: {finding.reason}", flush=True)
+            finding.write(options.out)
+        known = len(campaign.findings)
+        if now - told > PROGRESS:
+            told = now
+            rate = campaign.modules / (now - started)
+            print(f"{campaign.modules} modules to seed {seed}, {rate:.0f}/s, {known} differences", flush=True)
+    seconds = time.monotonic() - started
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in campaign.outcomes.most_common(30))
+    print(f"{campaign.modules} modules in {seconds:.0f} s, {known} differences between the tiers; outcomes: {outcomes}")
+    return 1 if known or not campaign.modules else 0
 
 
 def main() -> int:
@@ -22,7 +51,10 @@ def main() -> int:
     parser.add_argument("--no-reduce", action="store_true", help="do not cut failing programs down")
     parser.add_argument("--findings", type=int, default=5, metavar="N", help="stop after this many differences (default 5)")
     parser.add_argument("--out", type=Path, default=Path(".cache/differential"), help="where the scripts of differences go")
+    parser.add_argument("--tiers", action="store_true", help="interpreter against machine code; mutated modules, too")
     options = parser.parse_args()
+    if options.tiers:
+        return run_tiers(options)
     campaign = Campaign({name: subjects[name] for name in options.subject or subjects}, reduce=not options.no_reduce)
     started = time.monotonic()
     done = 0

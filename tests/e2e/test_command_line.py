@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandboxhost import cli, errors
+from sandboxworker import native
 
 from .conftest import COMMAND, MATH, wat
 
@@ -132,6 +133,19 @@ def test_inspect(files: Path) -> None:
     assert data["memories"] == [{"minimum": 1, "maximum": None}] and "i32_add" in data["ir"]
     listing = sandboxhost("inspect", "--ir", files / "math.wasm").stdout.decode()
     assert "function 0 (add): (i32, i32) -> (i32)" in listing and "i32_add" in listing
+    assert sandboxhost("inspect").returncode == 2
+
+
+def test_inspect_lists_machine_code(files: Path) -> None:
+    if not native.has_compiled_tier():
+        assert sandboxhost("inspect", "--asm", files / "math.wasm").returncode == 76
+        return
+    listing = sandboxhost("inspect", files / "math.wasm", "--asm", "add").stdout.decode()
+    assert "tier: compiled" in listing and "function 0 (add)" in listing and listing.rstrip().endswith("ret")
+    assert "function 1" not in listing
+    data = json.loads(sandboxhost("inspect", "--json", "--asm", files / "math.wasm").stdout)
+    assert data["tier"] == "compiled" and data["machine_bytes"] > 0 and "ret" in data["asm"]
+    assert sandboxhost("inspect", files / "math.wasm", "--asm", "nothing").returncode == 2
 
 
 def test_validate(files: Path) -> None:

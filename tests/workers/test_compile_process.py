@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandboxhost import options, shm, wire
-from sandboxhost.errors import DecodeError, LimitExceeded, ProtocolError, ValidationError, WorkerError
+from sandboxhost.errors import DecodeError, LimitExceeded, ProtocolError, UnknownFunction, ValidationError, WorkerError
 from sandboxhost.limits import Limits
 from sandboxhost.process import Process
 from sandboxhost.values import FunctionType, GlobalType, MemoryType, TableType, ValueType
@@ -28,12 +28,14 @@ MODULE = binary("""(module
     (func $start) (start $start)
     (@custom "note" "hello"))""")
 
+COMPILED = ["compiled"] if native.has_compiled_tier() else []
 
-def compile_(data: bytes, limits: Limits | None = None, disassemble: bool = False, **more: Any) -> tuple[list[Any], bytes, bytes]:
+
+def compile_(data: bytes, limits: Limits | None = None, listing: str | None = None, **more: Any) -> tuple[list[Any], bytes, bytes]:
     """Runs a compile process: (messages, image, listing)."""
-    fields: dict[str, Any] = {"features": None, "metered": False, "explicit_bounds": False, "source_bytes": len(data)} | more
-    asked = options.CompileOptions(**fields, limits=(limits or Limits()).to_wire(), disassemble=disassemble)
-    fds = [shm.sealed_copy(data, "module"), shm.create("image"), *([shm.create("listing")] if disassemble else [])]
+    fields: dict[str, Any] = {"features": None, "metered": False, "explicit_bounds": False, "source_bytes": len(data), "tier": "auto"} | more
+    asked = options.CompileOptions(**fields, limits=(limits or Limits()).to_wire(), listing=listing)
+    fds = [shm.sealed_copy(data, "module"), shm.create("image"), *([shm.create("listing")] if listing is not None else [])]
     process = Process("compile")
     try:
         process.send(wire.encode([wire.Compile(asked.encode())]), fds)
@@ -43,7 +45,7 @@ def compile_(data: bytes, limits: Limits | None = None, disassemble: bool = Fals
         assert process.reap(10) and process.reason == "exit code 0", (process.reason, process.last_words())
         assert process.last_words() == ""
         texts = [os.pread(fd, os.fstat(fd).st_size, 0) for fd in fds[1:]]
-        return messages, texts[0], texts[1] if disassemble else b""
+        return messages, texts[0], texts[1] if listing is not None else b""
     finally:
         process.close()
         for fd in fds:
@@ -53,7 +55,7 @@ def compile_(data: bytes, limits: Limits | None = None, disassemble: bool = Fals
 def failure(data: bytes, limits: Limits | None = None, **more: Any) -> Exception:
     """The one error of a compilation that wrote no image."""
     messages, image, _ = compile_(data, limits, **more)
-    assert len(messages) == 1 and isinstance(messages[0], wire.Failed) and image == b""
+    assert len(messages) == 1 and isinstance(messages[0], wire.Failed) and (image == b"" or "listing" in more)
     return wire.failure(messages[0])
 
 
@@ -70,7 +72,8 @@ def test_image_and_description() -> None:
     }  # fmt: skip
     assert [m for m in messages if isinstance(m, wire.ModuleMemory)] == [wire.ModuleMemory(1, 9)]
     assert wire.ModuleCustom("note", 5) in messages
-    assert messages[-1] == wire.Compiled(len(image), native.build_id())
+    tier = Image.description(image).tier
+    assert messages[-1] == wire.Compiled(len(image), native.build_id(), tier, Image.description(image).machine_bytes)
     assert [e.name for e in Image.from_bytes(image).exports] == ["add", "memory", "table"]
 
 
@@ -79,10 +82,23 @@ def test_the_same_bytes_make_the_same_image() -> None:
 
 
 def test_disassembly() -> None:
-    _, image, listing = compile_(MODULE, disassemble=True)
-    functions = [f.index for f in Image.from_bytes(image).functions if not f.imported]
-    assert listing.decode() == "".join(Image.from_bytes(image).disassemble(i) for i in functions)
-    assert listing
+    _, image, listing = compile_(MODULE, listing="", tier="interpreter")
+    pieces = {f.name: Image.from_bytes(image).disassemble(f.index) for f in Image.from_bytes(image).functions if not f.imported}
+    text = listing.decode()
+    assert len(pieces) == 2 and all(piece and piece in text for piece in pieces.values())
+    assert "function 1 (add): (i32, i32) -> (i32)" in text
+    for wanted in ("add", "1"):
+        _, _, one = compile_(MODULE, listing=wanted, tier="interpreter")
+        assert pieces["add"] in one.decode() and pieces["start"] not in one.decode()
+    assert isinstance(failure(MODULE, listing="0"), UnknownFunction), "an import has no code"
+
+
+@pytest.mark.parametrize("tier", ["interpreter", *COMPILED])
+def test_the_tier_is_what_was_asked_for(tier: str) -> None:
+    messages, image, listing = compile_(MODULE, listing="add", tier=tier)
+    assert Image.description(image).tier == messages[-1].tier == tier
+    assert bool(messages[-1].machine_bytes) == (tier == "compiled")
+    assert ("i32_add" in listing.decode()) == (tier == "interpreter")
 
 
 def test_many_and_long_names_take_many_datagrams() -> None:

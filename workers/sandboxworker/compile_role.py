@@ -5,16 +5,17 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from sandboxhost import options, wire
-from sandboxhost.errors import LimitExceeded, MemoryLimit, ProtocolError, SandboxError, printable
+from sandboxhost.errors import LimitExceeded, MemoryLimit, ProtocolError, SandboxError, UnknownFunction, printable
 from sandboxhost.limits import Limits, ProcessLimits
 
 from . import bootstrap, native
-from .engine import module_limits
-from .image import Image
+from .engine import module_limits, resolved_tier
+from .image import FunctionInfo, Image
 from .lifeline import LIFELINE_FD, HostGone, Lifeline
+from .types import ExternKind
 
 _BATCH = 32 * 1024
 """Bytes after which a datagram of the answer is sent."""
@@ -34,7 +35,7 @@ def run() -> int:
         if not isinstance(message, wire.Compile):
             raise ProtocolError(f"expected Compile, got {type(message).__name__}")
         asked = options.CompileOptions.decode(message.options)
-        if len(descriptors) != (3 if asked.disassemble else 2):
+        if len(descriptors) != (2 if asked.listing is None else 3):
             raise ProtocolError(f"Compile came with {len(descriptors)} descriptors")
         limits = Limits.from_wire(asked.limits)
         bootstrap.restrict(parent, ProcessLimits(data=limits.compile_memory))
@@ -71,8 +72,9 @@ def _answer(lifeline: Lifeline, messages: list[Any]) -> int:
 
 def _compile(asked: options.CompileOptions, limits: Limits, descriptors: list[int]) -> Iterator[wire.Message]:
     """Compiles into the second descriptor; yields the description."""
+    compiled = resolved_tier(cast(options.Tier, asked.tier)) == "compiled"
     chosen = native.CompileOptions(
-        native.feature_mask(asked.features), asked.metered, asked.explicit_bounds, module_limits(limits)
+        native.feature_mask(asked.features), asked.metered, asked.explicit_bounds, module_limits(limits), compiled
     )
     source, target = descriptors[:2]
     if not asked.source_bytes:
@@ -81,12 +83,11 @@ def _compile(asked: options.CompileOptions, limits: Limits, descriptors: list[in
         with mmap.mmap(source, asked.source_bytes, prot=mmap.PROT_READ) as data:
             made = native.compile_bytes(data, chosen)
     _write(target, memoryview(made))
-    image = Image.from_bytes(made)
-    if asked.disassemble:
-        for function in image.functions:
-            if not function.imported:
-                title = f"function {function.index} ({printable(function.name, 200)}): {function.type}\n"
-                _write(descriptors[2], title.encode() + image.disassemble(function.index).encode())
+    image = Image.description(made)
+    if asked.listing is not None:
+        for function in _listed(image, asked.listing):
+            title = f"function {function.index} ({printable(function.name, 200)}): {function.type}\n"
+            _write(descriptors[2], title.encode() + image.disassemble(function.index).encode())
     yield wire.ModuleFigures(
         len(image.types),
         image.function_count,
@@ -106,7 +107,19 @@ def _compile(asked: options.CompileOptions, limits: Limits, descriptors: list[in
         yield wire.ModuleMemory(memory.minimum, _signed(memory.maximum))
     for custom in image.custom_sections:
         yield wire.ModuleCustom(custom.name, custom.length)
-    yield wire.Compiled(image.size, native.build_id())
+    yield wire.Compiled(image.size, native.build_id(), image.tier, image.machine_bytes)
+
+
+def _listed(image: Image, wanted: str) -> list[FunctionInfo]:
+    """The module's own functions, or those of that name, or the one of that index. Raises UnknownFunction."""
+    own = [function for function in image.functions if not function.imported]
+    if not wanted:
+        return own
+    exported = {export.index for export in image.exports if export.kind == ExternKind.FUNC and export.name == wanted}
+    found = [f for f in own if f.name == wanted or f.index in exported or str(f.index) == wanted]
+    if not found:
+        raise UnknownFunction(f"the module has no function {printable(wanted, 200)} of its own")
+    return found
 
 
 def _signed(maximum: int | None) -> wire.Signed:

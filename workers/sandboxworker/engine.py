@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from sandboxhost.errors import InstantiationError, WorkerError
+from sandboxhost.options import TIERS, Tier
 
 from . import native
 from .image import Image
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .module_engine import ModuleEngine, TableInitEntry
     from .module_instance import FunctionInstance, TableInstance
 
-Tier = Literal["auto", "interpreter", "compiled"]
 
 _MODULE_LIMITS = tuple((name, "params" if name == "results" else name) for name in native.MODULE_LIMITS)
 """(field of the core's record, field of Limits): one field bounds parameters and results."""
@@ -27,6 +27,15 @@ _MODULE_LIMITS = tuple((name, "params" if name == "results" else name) for name 
 def module_limits(limits: Limits | None) -> tuple[tuple[str, int], ...]:
     """The hard limits on modules among `limits`, for native.CompileOptions; None: the core's own."""
     return tuple((theirs, int(getattr(limits, ours))) for theirs, ours in _MODULE_LIMITS) if limits else ()
+
+
+def resolved_tier(tier: Tier) -> Literal["interpreter", "compiled"]:
+    """What a tier means on this machine. Raises ValueError for an unknown one, WorkerError for the compiled one where it is missing."""
+    if tier not in TIERS:
+        raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
+    if tier == "compiled" and not native.has_compiled_tier():
+        raise WorkerError("this build has no compiled tier for this machine")
+    return "compiled" if tier != "interpreter" and native.has_compiled_tier() else "interpreter"
 
 
 class Module:
@@ -71,7 +80,8 @@ class Engine:
     """Compiles and caches. One engine may be used by several threads.
 
     features: names of the features that modules may use, None for all supported ones; metered: count fuel; explicit_bounds:
-    compare every memory access instead of relying on guard pages; tier: "auto" takes the fastest executor that this build has;
+    compare every memory access instead of relying on guard pages; tier: "auto" takes the fastest executor that this build has
+    for this machine (`tier` then says which);
     limits: hard limits on modules. Raises ValueError for an unknown feature or tier, WorkerError when the build does not have
     the tier.
     """
@@ -84,10 +94,9 @@ class Engine:
         tier: Tier = "auto",
         limits: Limits | None = None,
     ) -> None:
-        if tier not in ("auto", "interpreter", "compiled"):
-            raise ValueError(f"unknown tier {tier!r}; known are auto, interpreter, compiled")
-        self.tier = tier
-        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits(limits), tier == "compiled")
+        self.tier = resolved_tier(tier)
+        compiled = self.tier == "compiled"
+        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits(limits), compiled)
         self._lock = threading.Lock()
         self._flights: dict[bytes, _Flight] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from . import native
 from .types import ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType, function_type
@@ -66,11 +66,19 @@ class Image:
         self.element_segment_count: int = header.element_count
         self.data_segment_count: int = header.data_count
         self.preinitialised = bool(header.run_count)
+        self.machine_bytes: int = native.image_machine_bytes(pointer)
+        self.tier: Literal["interpreter", "compiled"] = "compiled" if self.machine_bytes else "interpreter"
+        """The executor that it was made for."""
 
     @classmethod
     def from_bytes(cls, image: native.Pointer) -> Image:
         """A private copy. Raises WorkerError when it is not an image of this build."""
         return cls(native.image_from_bytes(image))
+
+    @classmethod
+    def description(cls, image: native.Pointer) -> Image:
+        """A private copy for reading only: its machine code cannot run, and it cannot be instantiated. Raises WorkerError."""
+        return cls(native.image_description(image))
 
     @classmethod
     def from_fd(cls, fd: int, allow_unsealed: bool = False) -> Image:

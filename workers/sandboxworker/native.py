@@ -154,6 +154,11 @@ def feature_mask(names: Iterable[str] | None) -> int:
     return mask or _NO_FEATURE
 
 
+def has_compiled_tier() -> bool:
+    """Whether this build compiles to machine code of this machine."""
+    return bool(lib.sbx_compiled_tier())
+
+
 def feature_names(mask: int) -> frozenset[str]:
     """The opposite of feature_mask."""
     return frozenset(name for name, bit in _FEATURES.items() if bit & mask)
@@ -196,6 +201,13 @@ def image_from_bytes(image: Pointer) -> Pointer:
     """A private copy of an image, checked. Raises WorkerError when it is not an image of this build."""
     out = ffi.new("sbx_image **")
     checked("sbx_image_from_bytes", ffi.from_buffer(image), len(image), out)
+    return ffi.gc(out[0], lib.sbx_image_release)
+
+
+def image_description(image: Pointer) -> Pointer:
+    """As image_from_bytes, but nothing of it becomes executable: for reading it only."""
+    out = ffi.new("sbx_image **")
+    checked("sbx_image_describe", ffi.from_buffer(image), len(image), out)
     return ffi.gc(out[0], lib.sbx_image_release)
 
 
@@ -275,6 +287,11 @@ def disassemble(image: Pointer, function: int) -> str:
         return bytes(ffi.buffer(text[0], length[0])).decode("ascii")
     finally:
         lib.sbx_free(text[0])
+
+
+def image_machine_bytes(image: Pointer) -> int:
+    """Bytes of machine code: 0 in an image of the interpreter."""
+    return int(image.header.sections[lib.SBX_IMAGE_MACHINE].bytes)
 
 
 def image_name(image: Pointer, name: Pointer) -> str:
