@@ -44,7 +44,10 @@ def wasm_ops_header() -> str:
         "} sbx_op_info;\n\n"
         "/* `opcode` is the byte, or prefix << 8 | subopcode (subopcode < 256), or 0xFD000 | subopcode beyond that.\n"
         " * Never NULL: unknown opcodes have kind SBX_KIND_ILLEGAL, those of later versions SBX_KIND_REFUSED and their feature. */\n"
-        "const sbx_op_info *sbx_op_info_of(uint32_t opcode);\n#endif\n"
+        "const sbx_op_info *sbx_op_info_beyond(uint32_t opcode);\n"
+        "extern const sbx_op_info sbx_op_info_plain[256];\n"
+        "static inline const sbx_op_info *sbx_op_info_of(uint32_t opcode)\n"
+        "{\n    return opcode < 256 ? &sbx_op_info_plain[opcode] : sbx_op_info_beyond(opcode);\n}\n#endif\n"
     )
     return "".join(out)
 
@@ -62,7 +65,13 @@ def _info(op: table.Op) -> str:
 def wasm_ops_source() -> str:
     """The information records, by opcode page."""
     out = [BANNER, "#include \"wasm_ops.h\"\n\n"]
-    out.append("static const sbx_op_info plain[256] = {\n")
+    out.append("const sbx_op_info sbx_op_info_plain[256] = {\n")
+    out += [
+        f'    [{opcode:#x}] = {{"{feature}", SBX_KIND_REFUSED, SBX_IMM_NONE, SBX_FEATURE_{_feature(feature)}, 0, 0, 0, 0, {{0}}, 0}},\n'
+        for first, last, feature in table.REFUSED
+        if last < 0x100
+        for opcode in range(first, last + 1)
+    ]
     out += [f"    [{op.opcode:#x}] = {_info(op)},\n" for op in table.OPS if op.opcode < 0x100]
     out.append("};\nstatic const sbx_op_info prefix_fc[] = {\n")
     fc = [op for op in table.OPS if op.opcode >> 8 == 0xFC]
@@ -72,10 +81,10 @@ def wasm_ops_source() -> str:
     out += [
         f'    {{{a:#x}, {b:#x}, {{"{feature}", SBX_KIND_REFUSED, SBX_IMM_NONE, SBX_FEATURE_{_feature(feature)}, 0, 0, 0, 0, {{0}}, 0}}}},\n'
         for a, b, feature in table.REFUSED
+        if b >= 0x100
     ]
     out.append(
-        "};\n\nconst sbx_op_info *sbx_op_info_of(uint32_t opcode)\n{\n"
-        "    if (opcode < 256 && plain[opcode].name)\n        return &plain[opcode];\n"
+        "};\n\nconst sbx_op_info *sbx_op_info_beyond(uint32_t opcode)\n{\n"
         "    if (opcode >> 8 == 0xFC && (opcode & 0xFF) < sizeof prefix_fc / sizeof *prefix_fc && prefix_fc[opcode & 0xFF].name)\n"
         "        return &prefix_fc[opcode & 0xFF];\n"
         "    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)\n"
