@@ -16,7 +16,9 @@ __all__ = ["Supervisor", "WorkerProcess"]
 BOOT_SECONDS = 30.0
 """A worker that is not READY by then is killed."""
 BOOT_ATTEMPTS = 3
-"""So many workers in a row that ended before READY, and no further one is started."""
+"""So many workers in a row that ended by themselves before READY, and no further one is started."""
+KILLED_ATTEMPTS = 12
+"""The same for workers that a signal ended before READY: that may be somebody else's doing, and pass."""
 BACKOFF = 0.05
 """Seconds before the second attempt; doubled for each further one."""
 MAX_BACKOFF = 2.0
@@ -56,7 +58,8 @@ class Supervisor:
         self.failure = ""
         """Why no further worker will be started."""
         self.stopping = False
-        self._failures = 0
+        self._failures = 0.0
+        self._attempts = 0
         self._backoff = 0
         self._not_before = 0.0
 
@@ -101,7 +104,7 @@ class Supervisor:
         if worker is not None:
             self._transport.connected(routing_id)
             worker.ready_at = now
-            self._failures = 0
+            self._failures, self._attempts = 0.0, 0
 
     def ended(self, worker: WorkerProcess, now: float) -> str:
         """Call it when the process was reaped: closes it, arranges for a new one, returns how it ended."""
@@ -113,17 +116,19 @@ class Supervisor:
         if not self.stopping:
             self.lost += 1
             if worker.ready_at is None:
-                self._boot_failed(f"{reason}{': ' if words else ''}{words}", now)
+                weight = BOOT_ATTEMPTS / KILLED_ATTEMPTS if worker.process.reason.startswith("killed by") else 1
+                self._boot_failed(f"{reason}{': ' if words else ''}{words}", now, weight)
             elif now - worker.ready_at < YOUNG:
                 self._delay(now)
             else:
                 self._backoff = 0
         return reason
 
-    def _boot_failed(self, words: str, now: float) -> None:
-        self._failures += 1
+    def _boot_failed(self, words: str, now: float, weight: float = 1) -> None:
+        self._attempts += 1
+        self._failures += weight
         if self._failures >= BOOT_ATTEMPTS:
-            self.failure = f"{self._failures} workers in a row ended before they were ready; the last one: {words}"
+            self.failure = f"{self._attempts} workers in a row ended before they were ready; the last one: {words}"
         self._delay(now)
 
     def _delay(self, now: float) -> None:

@@ -45,8 +45,12 @@ CTYPE = {"i": "u32", "I": "u64", "f": "float", "F": "double"}
 def _result(name: str, letter: str, operands: str, prologue: str, value: str, units: int) -> list[Handler]:
     """The accumulator form and the slot form of an operation."""
     set_acc = {"i": f"ACC = (u32)({value});", "I": f"ACC = {value};", "f": f"FACC = {value};", "F": f"DACC = {value};"}[letter]
-    store = {"i": f"FP[PC[{units}]] = ACC;", "I": f"FP[PC[{units}]] = ACC;",
-             "f": f"SLOTF({units}) = FACC;", "F": f"SLOTD({units}) = DACC;"}[letter]
+    store = {
+        "i": f"FP[PC[{units}]] = ACC;",
+        "I": f"FP[PC[{units}]] = ACC;",
+        "f": f"SLOTF({units}) = FACC;",
+        "F": f"SLOTD({units}) = DACC;",
+    }[letter]
     return [
         Handler(name, operands, f"{prologue}{set_acc} NEXT({units});"),
         Handler(name + "_d", operands + "d", f"{prologue}{set_acc} {store} NEXT({units + 1});"),
@@ -93,10 +97,13 @@ def _branches() -> list[Handler]:
         for metered in (False, True):
             charge = f"CHARGE({at}); " if metered else ""
             end = at + metered
-            out.append(Handler(
-                name + ("_m" if metered else ""), dis + ("f" if metered else "") + "r",
-                f"{charge}{text}if ({condition}) BRANCH({end}); NEXT({end + 2});",
-            ))
+            out.append(
+                Handler(
+                    name + ("_m" if metered else ""),
+                    dis + ("f" if metered else "") + "r",
+                    f"{charge}{text}if ({condition}) BRANCH({end}); NEXT({end + 2});",
+                )
+            )
 
     for op in OPS:
         if op.kind != "compare":
@@ -138,7 +145,9 @@ def _store(op: Op, check: str, form: str) -> list[Handler]:
         if (value_form == "a" and (len(form) == 2 or (integer and form == "a"))) or (value_form == "i" and not integer):
             continue
         value, units, shown = _read(letter, value_form, at)
-        body = f"{text}{CHECKS[check]}(at, {op.width}); STORE({op.ctype}, at, ({op.ctype}){value}); ACCESSED(); NEXT({at + units});"
+        body = (
+            f"{text}{CHECKS[check]}(at, {op.width}); STORE({op.ctype}, at, ({op.ctype}){value}); ACCESSED(); NEXT({at + units});"
+        )
         out.append(Handler(f"{op.ident}_{check}{form}_{value_form}", dis + shown, body))
     return out
 
@@ -176,7 +185,9 @@ def _moves() -> list[Handler]:
             out += _result(f"global_get_{where}_{cls}", letter, "g", "", f"{cell}.{field}", 3)
             for form in "sai" if cls == "x" else "sa":
                 value, units, shown = _read(letter, form, 3)
-                out.append(Handler(f"global_set_{where}_{cls}{form}", "g" + shown, f"{cell}.{field} = {value}; NEXT({3 + units});"))
+                out.append(
+                    Handler(f"global_set_{where}_{cls}{form}", "g" + shown, f"{cell}.{field} = {value}; NEXT({3 + units});")
+                )
     for cls, letter in (("x", "I"), ("f", "f"), ("F", "F")):
         for condition in "sa":
             for one in "si" if cls == "x" else "s":
@@ -184,24 +195,52 @@ def _moves() -> list[Handler]:
                     text, at, dis = _operands("i", condition)
                     a, n, da = _read(letter, one, at)
                     b, m, db = _read(letter, two, at + n)
-                    out += _result(f"select_{cls}_{condition}{one}{two}", letter, dis + da + db, text, f"a ? {a} : {b}", at + n + m)
+                    out += _result(
+                        f"select_{cls}_{condition}{one}{two}", letter, dis + da + db, text, f"a ? {a} : {b}", at + n + m
+                    )
     return out
 
 
 # Control and run-time operations, written by hand in native/src/interp_control.h; those marked metered exist twice.
 CONTROL: tuple[tuple[str, str, bool], ...] = (
-    ("br", "r", True), ("br_table_s", "st", True), ("br_table_a", "at", True),
-    ("return", "", True), ("return_xs", "s", True), ("return_xa", "a", True), ("return_fs", "s", True),
-    ("return_fa", "b", True), ("return_Fs", "s", True), ("return_Fa", "c", True),
-    ("call", "ur", True), ("call_import", "un", True),
-    ("call_indirect_s", "usnn", True), ("call_indirect_a", "uann", True),
+    ("br", "r", True),
+    ("br_table_s", "st", True),
+    ("br_table_a", "at", True),
+    ("return", "", True),
+    ("return_xs", "s", True),
+    ("return_xa", "a", True),
+    ("return_fs", "s", True),
+    ("return_fa", "b", True),
+    ("return_Fs", "s", True),
+    ("return_Fa", "c", True),
+    ("call", "ur", True),
+    ("call_import", "un", True),
+    ("call_indirect_s", "usnn", True),
+    ("call_indirect_a", "uann", True),
 )
 PLAIN: tuple[tuple[str, str], ...] = (
-    ("unreachable", ""), ("fuel", "n"), ("exit", ""), ("entry", ""), ("cross_return", ""), ("interrupted", ""),
+    ("unreachable", ""),
+    ("fuel", "n"),
+    ("exit", ""),
+    ("entry", ""),
+    ("cross_return", ""),
+    ("interrupted", ""),
     # Arguments in consecutive slots from the first operand, the result in the first of them and in the accumulator.
-    ("memory_size", "un"), ("memory_grow", "un"), ("memory_fill", "un"), ("memory_copy", "unn"), ("memory_init", "unn"),
-    ("data_drop", "un"), ("table_get", "un"), ("table_set", "un"), ("table_size", "un"), ("table_grow", "un"),
-    ("table_fill", "un"), ("table_copy", "unn"), ("table_init", "unn"), ("elem_drop", "un"), ("ref_func", "un"),
+    ("memory_size", "un"),
+    ("memory_grow", "un"),
+    ("memory_fill", "un"),
+    ("memory_copy", "unn"),
+    ("memory_init", "unn"),
+    ("data_drop", "un"),
+    ("table_get", "un"),
+    ("table_set", "un"),
+    ("table_size", "un"),
+    ("table_grow", "un"),
+    ("table_fill", "un"),
+    ("table_copy", "unn"),
+    ("table_init", "unn"),
+    ("elem_drop", "un"),
+    ("ref_func", "un"),
 )
 
 
@@ -258,9 +297,7 @@ def select_source() -> str:
             forms = ", ".join(f"[{FORMS.index(f)}] = {{SBX_IR_{op.ident}_{f}}}" for f in "sa")
             numeric.append(f"    [{_index(op)}] = {{{forms}}},\n")
         elif op.kind in ("binary", "compare"):
-            forms = ", ".join(
-                f"[{FORMS.index(f[0])}][{FORMS.index(f[1])}] = SBX_IR_{op.ident}_{f}" for f in binary_forms(op)
-            )
+            forms = ", ".join(f"[{FORMS.index(f[0])}][{FORMS.index(f[1])}] = SBX_IR_{op.ident}_{f}" for f in binary_forms(op))
             numeric.append(f"    [{_index(op)}] = {{{forms}}},\n")
             swap = next((o for o in OPS if o.name == op.swap), op if op.commutative else None)
             negate = next((o for o in OPS if o.name == op.negate), None)
@@ -304,7 +341,8 @@ def eval_source() -> str:
     for op in OPS:
         if op.kind in ("unary", "binary"):
             operands = " ".join(
-                f"{CTYPE[letter]} {name} = {read[letter].format(i)};" for i, (name, letter) in enumerate(zip("ab", op.params, strict=False))
+                f"{CTYPE[letter]} {name} = {read[letter].format(i)};"
+                for i, (name, letter) in enumerate(zip("ab", op.params, strict=False))
             )
             out.append(f"case {op.opcode:#x}: {{ {operands} v[0] = {write[op.results].format(op.c)}; return 0; }}\n")
     return "".join(out)

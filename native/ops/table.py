@@ -1,4 +1,4 @@
-"""The operation table: every WebAssembly instruction once; enum, validator signatures, handlers, lowering and listings derive from it.
+"""The operation table: every instruction once; enum, validator signatures, handlers, lowering and listings derive from it.
 
 A row is ``Op(name, opcode, signature, ...)``. Opcodes behind a prefix byte are written ``0xFC00 | n``.
 Signatures read ``"params:results"`` with one letter a value: ``i`` i32, ``I`` i64, ``f`` f32, ``F`` f64.

@@ -72,6 +72,55 @@ typedef struct sbx_x64 {
 
 enum { CPU_POPCNT = 1, CPU_LZCNT = 2, CPU_BMI1 = 4, CPU_SSE41 = 8, CPU_BMI2 = 16 };
 
+/* The stack. */
+
+static inline x64_entry *x64_push_entry(sbx_x64 *c, uint8_t place, uint8_t cls)
+{
+    x64_entry *e = &c->stack[c->height];
+    *e = (x64_entry){.place = place, .cls = cls, .reg = NO_REG, .below = X64_NO_ENTRY, .home = c->temps + c->height};
+    c->height++;
+    return e;
+}
+
+static inline void x64_push_home(sbx_x64 *c, uint8_t cls) { x64_push_entry(c, IN_HOME, cls); }
+static inline void x64_push_const(sbx_x64 *c, uint8_t cls, uint64_t bits) { x64_push_entry(c, IN_CONST, cls)->bits = bits; }
+
+static inline void x64_push_reg(sbx_x64 *c, uint8_t reg)
+{
+    x64_push_entry(c, IN_REG, reg >= XMM0)->reg = reg;
+    c->owner[reg] = (int32_t)c->height - 1;
+}
+
+static inline void x64_push_local(sbx_x64 *c, uint32_t local)
+{
+    x64_entry *e = x64_push_entry(c, IN_LOCAL, c->local_class[local]);
+    e->local = local;
+    e->below = c->local_head[local];
+    c->local_head[local] = (int32_t)c->height - 1;
+}
+
+/* Pops; a register stays reserved until the next instruction. */
+static inline x64_entry x64_take(sbx_x64 *c)
+{
+    x64_entry e = c->stack[--c->height];
+    if (e.place == IN_LOCAL) {
+        c->local_head[e.local] = e.below;
+    } else if (e.place == IN_REG) {
+        c->owner[e.reg] = X64_NO_ENTRY;
+        c->locked |= 1u << e.reg;
+    }
+    if (c->flushed > c->height)
+        c->flushed = c->height;
+    return e;
+}
+
+/* True when the value is in a register now, which must not be written. */
+static inline bool x64_is_in_reg(const sbx_x64 *c, const x64_entry *e, uint8_t *reg)
+{
+    *reg = e->place == IN_REG ? e->reg : e->place == IN_LOCAL ? c->local_pin[e->local] : NO_REG;
+    return *reg != NO_REG;
+}
+
 /* x64_operand.c */
 bool x64_grow(sbx_x64 *c, void *buffer, size_t *capacity, size_t wanted, size_t size);
 void x64_mark(sbx_x64 *c, const uint8_t *instruction);
@@ -81,13 +130,7 @@ uint8_t x64_class(sbx_valtype type);
 x64_rm x64_slot(uint32_t slot);
 uint8_t x64_alloc(sbx_x64 *c, uint8_t cls);
 void x64_claim(sbx_x64 *c, uint8_t reg);
-x64_entry x64_take(sbx_x64 *c);
 void x64_pop_to(sbx_x64 *c, uint32_t height);
-void x64_push_reg(sbx_x64 *c, uint8_t reg);
-void x64_push_home(sbx_x64 *c, uint8_t cls);
-void x64_push_const(sbx_x64 *c, uint8_t cls, uint64_t bits);
-void x64_push_local(sbx_x64 *c, uint32_t local);
-bool x64_is_in_reg(const sbx_x64 *c, const x64_entry *e, uint8_t *reg);
 uint8_t x64_in_reg(sbx_x64 *c, const x64_entry *e);
 uint8_t x64_in_temp(sbx_x64 *c, const x64_entry *e);
 void x64_into(sbx_x64 *c, uint8_t reg, const x64_entry *e);

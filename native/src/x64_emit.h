@@ -31,7 +31,7 @@ static inline x64_rm x64_indexed(uint8_t base, uint8_t index, uint8_t scale, int
 
 static inline bool x64_room(x64_buffer *b, size_t bytes)
 {
-    if (b->capacity - b->size >= bytes)
+    if (__builtin_expect(b->capacity - b->size >= bytes, 1))
         return true;
     size_t grown = b->capacity * 2 + bytes + 4096;
     uint8_t *moved = b->failed ? NULL : sbx_realloc(b->bytes, grown);
@@ -52,7 +52,11 @@ static inline void x64_bytes(x64_buffer *b, const void *bytes, size_t n)
     memcpy(b->bytes + b->size, bytes, n);
     b->size += n;
 }
-static inline void x64_byte(x64_buffer *b, uint32_t value) { uint8_t v = (uint8_t)value; x64_bytes(b, &v, 1); }
+static inline void x64_byte(x64_buffer *b, uint32_t value)
+{
+    if (x64_room(b, 1))
+        b->bytes[b->size++] = (uint8_t)value;
+}
 static inline void x64_u32(x64_buffer *b, uint32_t value) { x64_bytes(b, &value, 4); }
 static inline void x64_u64(x64_buffer *b, uint64_t value) { x64_bytes(b, &value, 8); }
 
@@ -83,7 +87,9 @@ static inline void x64_modrm(uint8_t *out, size_t *n, uint8_t reg, const x64_rm 
 /* One instruction: `reg` is a register or an opcode extension (/digit). */
 static inline void x64_op(x64_buffer *b, uint32_t op, uint8_t flags, uint8_t reg, x64_rm m)
 {
-    uint8_t out[20];
+    if (!x64_room(b, 24))
+        return;
+    uint8_t *out = b->bytes + b->size;
     size_t n = 0;
     if (op >> 24)
         out[n++] = (uint8_t)(op >> 24);
@@ -97,7 +103,7 @@ static inline void x64_op(x64_buffer *b, uint32_t op, uint8_t flags, uint8_t reg
         out[n++] = (uint8_t)(op >> 8);
     out[n++] = (uint8_t)op;
     x64_modrm(out, &n, reg, &m);
-    x64_bytes(b, out, n);
+    b->size += n;
 }
 
 /* Register to register and constant moves. */

@@ -52,13 +52,11 @@ x64_rm x64_slot(uint32_t slot) { return x64_mem(FRAME, (int32_t)slot * 8); }
 
 /* Registers. */
 
-static void release(sbx_x64 *c, uint8_t reg) { c->owner[reg] = X64_NO_ENTRY; }
-
 static void spill(sbx_x64 *c, int32_t index)
 {
     x64_entry *e = &c->stack[index];
     x64_store64(&c->b, x64_slot(e->home), e->reg);
-    release(c, e->reg);
+    c->owner[e->reg] = X64_NO_ENTRY;
     e->place = IN_HOME;
 }
 
@@ -98,61 +96,12 @@ void x64_claim(sbx_x64 *c, uint8_t reg)
     c->locked |= 1u << reg;
 }
 
-/* The stack. */
-
-static x64_entry *push(sbx_x64 *c, uint8_t place, uint8_t cls)
-{
-    x64_entry *e = &c->stack[c->height];
-    *e = (x64_entry){.place = place, .cls = cls, .reg = NO_REG, .below = X64_NO_ENTRY, .home = c->temps + c->height};
-    c->height++;
-    return e;
-}
-
-void x64_push_home(sbx_x64 *c, uint8_t cls) { push(c, IN_HOME, cls); }
-void x64_push_const(sbx_x64 *c, uint8_t cls, uint64_t bits) { push(c, IN_CONST, cls)->bits = bits; }
-
-void x64_push_reg(sbx_x64 *c, uint8_t reg)
-{
-    push(c, IN_REG, reg >= XMM0)->reg = reg;
-    c->owner[reg] = (int32_t)c->height - 1;
-}
-
-void x64_push_local(sbx_x64 *c, uint32_t local)
-{
-    x64_entry *e = push(c, IN_LOCAL, c->local_class[local]);
-    e->local = local;
-    e->below = c->local_head[local];
-    c->local_head[local] = (int32_t)c->height - 1;
-}
-
-/* Pops; a register stays reserved until the next instruction. */
-x64_entry x64_take(sbx_x64 *c)
-{
-    x64_entry e = c->stack[--c->height];
-    if (e.place == IN_LOCAL) {
-        c->local_head[e.local] = e.below;
-    } else if (e.place == IN_REG) {
-        release(c, e.reg);
-        c->locked |= 1u << e.reg;
-    }
-    if (c->flushed > c->height)
-        c->flushed = c->height;
-    return e;
-}
-
 void x64_pop_to(sbx_x64 *c, uint32_t height)
 {
     uint32_t locked = c->locked;
     while (c->height > height)
         x64_take(c);
     c->locked = locked;
-}
-
-/* True when the value is in a register now, which must not be written. */
-bool x64_is_in_reg(const sbx_x64 *c, const x64_entry *e, uint8_t *reg)
-{
-    *reg = e->place == IN_REG ? e->reg : e->place == IN_LOCAL ? c->local_pin[e->local] : NO_REG;
-    return *reg != NO_REG;
 }
 
 static x64_rm memory_of(const x64_entry *e) { return x64_slot(e->place == IN_LOCAL ? e->local : e->home); }
@@ -231,7 +180,7 @@ static void materialise(sbx_x64 *c, uint32_t index)
         c->local_head[e->local] = e->below; /* called from the top down: it is the head of its chain */
     x64_write(c, e, e->home);
     if (e->place == IN_REG)
-        release(c, e->reg);
+        c->owner[e->reg] = X64_NO_ENTRY;
     e->place = IN_HOME;
 }
 
@@ -253,9 +202,12 @@ void x64_flush(sbx_x64 *c)
 /* Before a call: the callee saves pins only. */
 void x64_spill_all(sbx_x64 *c)
 {
-    for (uint8_t reg = 0; reg < 32; reg++)
-        if (c->owner[reg] != X64_NO_ENTRY)
-            spill(c, c->owner[reg]);
+    for (size_t i = 0; i < sizeof int_pool; i++)
+        if (c->owner[int_pool[i]] != X64_NO_ENTRY)
+            spill(c, c->owner[int_pool[i]]);
+    for (size_t i = 0; i < sizeof float_pool; i++)
+        if (c->owner[float_pool[i]] != X64_NO_ENTRY)
+            spill(c, c->owner[float_pool[i]]);
 }
 
 /* A local is about to be written: its uses on the stack take the value with them. */
