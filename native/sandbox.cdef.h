@@ -91,6 +91,7 @@ sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_opti
 bool sbx_compiled_tier(void);
 
 /* disasm.h */
+sbx_status sbx_x64_check(const sbx_image *image, sbx_error *err);
 sbx_status sbx_disassemble(const sbx_image *image, uint32_t function, char **out, size_t *length, sbx_error *err);
 
 /* runtime.h */

@@ -1,4 +1,5 @@
 /* Bytes in, image out: decode, validate, lower, write. */
+#include "disasm.h"
 #include "image.h"
 #include "lower.h"
 #include "x64.h"
@@ -63,6 +64,18 @@ static sbx_status lower_all(const sbx_module *module, sbx_arena *arena, executor
     return status;
 }
 
+/* Every compilation of a hostile build is checked; others leave it to tests and continuous integration. */
+static sbx_status check_machine_code(const uint8_t *image, uint64_t size, sbx_error *err)
+{
+#ifdef SBX_HOSTILE
+    sbx_image view = {.header = (const sbx_image_header *)(const void *)image, .base = image, .size = size, .fd = -1};
+    return sbx_x64_check(&view, err);
+#else
+    (void)image, (void)size, (void)err;
+    return SBX_OK;
+#endif
+}
+
 sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_options *options,
                        uint8_t **image, uint64_t *image_size, sbx_error *err)
 {
@@ -84,6 +97,8 @@ sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_opti
     }
     if (!status)
         status = sbx_image_write(module, &lowered, &chosen, image, image_size, err);
+    if (!status)
+        status = check_machine_code(*image, *image_size, err);
     sbx_lowerer_free(x.lowerer);
     sbx_x64_free(x.machine);
     sbx_arena_release(&arena);

@@ -7,6 +7,7 @@
 #include "arena.h"
 #include "disasm.h"
 #include "ir_ops.h"
+#include "x64_decode.h"
 
 static const struct { const char *name, *operands; } rows[SBX_IR_COUNT] = {SBX_IR_ROWS};
 
@@ -68,6 +69,31 @@ static const uint16_t *operand(text *t, char letter, const uint16_t *code, const
     }
 }
 
+/* Place in the section, bytes, text. What does not decode (the distances of a table jump) is shown as words. */
+static void machine_code(text *t, const sbx_image *image, const sbx_image_function *f)
+{
+    const uint8_t *code = SBX_IMAGE_AT(image, MACHINE, uint8_t) + f->machine_offset;
+    for (uint32_t at = 0, n; at < f->machine_bytes && !t->failed; at += n) {
+        x64_instruction i;
+        uint32_t entries = 0, left = f->machine_bytes - at;
+        bool known = x64_decode(code + at, left, &i);
+        char line[96];
+        n = known ? i.length : 1;
+        put(t, "%8x  ", f->machine_offset + at);
+        for (uint32_t k = 0; k < 11; k++)
+            put(t, k < n ? "%02x " : "   ", code[at + (k < n ? k : 0)]);
+        if (known)
+            x64_print(&i, f->machine_offset + at, line, sizeof line);
+        put(t, " %s\n", known ? line : "?");
+        if (known && i.form->effect == X64_JUMPS_INDIRECT && sbx_x64_table(code, f->machine_bytes, at, &entries))
+            for (uint32_t k = 0; k < entries && !t->failed; k++, n += 4) {
+                int32_t distance;
+                memcpy(&distance, code + at + i.length + 4 * (size_t)k, 4);
+                put(t, "%8x  %*s.table %u: %#x\n", f->machine_offset + at + n, 33, "", k, f->machine_offset + at + i.length + (uint32_t)distance);
+            }
+    }
+}
+
 sbx_status sbx_disassemble(const sbx_image *image, uint32_t function, char **out, size_t *length, sbx_error *err)
 {
     const sbx_image_header *header = image->header;
@@ -76,6 +102,8 @@ sbx_status sbx_disassemble(const sbx_image *image, uint32_t function, char **out
     const sbx_image_function *f = SBX_IMAGE_AT(image, FUNCTIONS, sbx_image_function) + function;
     const uint16_t *code = SBX_IMAGE_AT(image, CODE, uint16_t) + f->code_offset, *end = code + f->code_units, *at = code;
     text t = {0};
+    if (header->sections[SBX_IMAGE_MACHINE].bytes)
+        machine_code(&t, image, f);
     while (at < end && !t.failed) {
         put(&t, "%6td  ", at - code);
         if (*at >= SBX_IR_COUNT) {

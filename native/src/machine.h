@@ -12,7 +12,8 @@ enum { SBX_PINS_BYTES = 6 * 8 + 7 * 8, SBX_RUNTIME_BYTES = SBX_PINS_BYTES + 4 * 
 typedef struct sbx_machine_header {
     uint32_t enter, finished, trap, cross; /* stubs; return addresses of the outermost call and of calls into other instances */
     uint32_t all_bytes;                    /* what SBX_RESUME_ALL has pushed */
-    uint32_t reserved[3];
+    uint32_t poll, fuel, call, runtime, stubs_end; /* the stubs that functions call, for the checker; where they end */
+    uint32_t reserved[2];
 } sbx_machine_header;
 
 /* Runs, or resumes, the innermost activation of an engine in machine code; the outcome is engine->status. */

@@ -282,6 +282,11 @@ void sbx_x64_stubs(sbx_x64 *c)
     emit_call(c, &header, resumes);
     emit_runtime(c, resumes);
     header.all_bytes = ALL_FLOATS * 8 + 8 * (c->options->metered ? 11 : 12);
+    header.poll = (uint32_t)c->stubs.poll;
+    header.fuel = (uint32_t)c->stubs.fuel;
+    header.call = (uint32_t)c->stubs.call;
+    header.runtime = (uint32_t)c->stubs.runtime;
+    header.stubs_end = (uint32_t)c->b.size;
     if (!c->b.failed)
         memcpy(c->b.bytes, &header, sizeof header);
 }

@@ -86,8 +86,12 @@ class Image:
         return cls(native.image_from_fd(fd, allow_unsealed))
 
     def disassemble(self, function: int) -> str:
-        """Listing of the interpreter code of a function of the module's own (index counts the imports). Raises WorkerError."""
+        """Listing of the interpreter or machine code of a function of the module's own (index counts the imports). Raises WorkerError."""
         return native.disassemble(self.pointer, function)
+
+    def check_machine_code(self) -> None:
+        """Proves of every function that it stays in its sandbox (native/src/x64_check.c). Raises WorkerError naming the place."""
+        native.check_machine_code(self.pointer)
 
     @cached_property
     def types(self) -> list[FunctionType]:

@@ -280,7 +280,7 @@ def _signature(record: Pointer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def disassemble(image: Pointer, function: int) -> str:
-    """Listing of one function's interpreter code; the index counts the imports too."""
+    """Listing of one function's interpreter or machine code; the index counts the imports too."""
     text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("sbx_error *")
     _check(lib.sbx_disassemble(image, function, text, length, error), error)
     try:
@@ -292,6 +292,11 @@ def disassemble(image: Pointer, function: int) -> str:
 def image_machine_bytes(image: Pointer) -> int:
     """Bytes of machine code: 0 in an image of the interpreter."""
     return int(image.header.sections[lib.SBX_IMAGE_MACHINE].bytes)
+
+
+def check_machine_code(image: Pointer) -> None:
+    """The checker over machine code. Raises WorkerError that names function, place and instruction."""
+    checked("sbx_x64_check", image)
 
 
 def image_name(image: Pointer, name: Pointer) -> str:
