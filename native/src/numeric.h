@@ -105,9 +105,9 @@ static inline double sbx_sqrt(double x) { __asm__("sqrtsd %0, %0" : "+x"(x)); re
 #define F32_SQRT(x) sqrtf(x)
 #define F64_SQRT(x) sqrt(x)
 #endif
-/* min and max: NaN wins; -0 is smaller than +0. */
-#define F32_MIN(a, b) ((a) != (a) || (b) != (b) ? (a) + (b) : (a) == (b) ? sbx_float32(sbx_bits32(a) | sbx_bits32(b)) : (a) < (b) ? (a) : (b))
-#define F64_MIN(a, b) ((a) != (a) || (b) != (b) ? (a) + (b) : (a) == (b) ? sbx_float64(sbx_bits64(a) | sbx_bits64(b)) : (a) < (b) ? (a) : (b))
-#define F32_MAX(a, b) ((a) != (a) || (b) != (b) ? (a) + (b) : (a) == (b) ? sbx_float32(sbx_bits32(a) & sbx_bits32(b)) : (a) > (b) ? (a) : (b))
-#define F64_MAX(a, b) ((a) != (a) || (b) != (b) ? (a) + (b) : (a) == (b) ? sbx_float64(sbx_bits64(a) & sbx_bits64(b)) : (a) > (b) ? (a) : (b))
+/* min and max: a NaN wins, of two the first, as in machine code; -0 is smaller than +0. */
+#define F32_MIN(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float32(sbx_bits32(a) | sbx_bits32(b)) : (a) < (b) ? (a) : (b))
+#define F64_MIN(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float64(sbx_bits64(a) | sbx_bits64(b)) : (a) < (b) ? (a) : (b))
+#define F32_MAX(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float32(sbx_bits32(a) & sbx_bits32(b)) : (a) > (b) ? (a) : (b))
+#define F64_MAX(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float64(sbx_bits64(a) & sbx_bits64(b)) : (a) > (b) ? (a) : (b))
 #endif

@@ -72,8 +72,8 @@ static bool instance_field(const x64_check *c, int32_t disp, uint8_t width, x64_
             *out = pointer(fields[k].holds);
             return true;
         }
-    int64_t own = ((int64_t)disp - FIELD(sbx_instance, own_globals)) / 8;
-    if (disp < FIELD(sbx_instance, own_globals) || disp % 8 || own >= (int64_t)h->global_count - h->imported_globals)
+    int64_t past = (int64_t)disp - FIELD(sbx_instance, own_globals), own = past / (int64_t)sizeof(sbx_value);
+    if (past < 0 || past % (int64_t)sizeof(sbx_value) || width > 8 || own >= (int64_t)h->global_count - h->imported_globals)
         return false;
     *out = (x64_fact){level_of_type(globals[h->imported_globals + own].type.type), HOLDS_NUMBER, 0};
     return true;
@@ -187,7 +187,7 @@ sbx_status x64_check_store(x64_check *c, const x64_instruction *i)
         return x64_check_operand(c, i, &ignored);
     int32_t own = m->disp - FIELD(sbx_instance, own_globals);
     if (m->base == RBX && m->index == NO_REG && own >= 0 && instance_field(c, m->disp, 4, &ignored))
-        return store_global(c, i, c->image->header->imported_globals + (uint32_t)own / 8);
+        return store_global(c, i, c->image->header->imported_globals + (uint32_t)own / (uint32_t)sizeof(sbx_value));
     if (m->base != RBX && c->now.regs[m->base].holds == HOLDS_CELL && m->index == NO_REG && !m->disp)
         return store_global(c, i, (uint32_t)c->now.regs[m->base].value);
     return x64_reject(c, "a store to neither guest memory, the frame, nor a global");

@@ -89,6 +89,10 @@ class Image:
         """Listing of the interpreter or machine code of a function of the module's own (index counts the imports). Raises WorkerError."""
         return native.disassemble(self.pointer, function)
 
+    def machine_code_place(self, function: int) -> tuple[int, int]:
+        """(offset in the image, bytes) of the machine code of a function of the module's own."""
+        return native.machine_code_place(self.pointer, function)
+
     def check_machine_code(self) -> None:
         """Proves of every function that it stays in its sandbox (native/src/x64_check.c). Raises WorkerError naming the place."""
         native.check_machine_code(self.pointer)

@@ -294,6 +294,12 @@ def image_machine_bytes(image: Pointer) -> int:
     return int(image.header.sections[lib.SBX_IMAGE_MACHINE].bytes)
 
 
+def machine_code_place(image: Pointer, function: int) -> tuple[int, int]:
+    """(offset in the image, bytes) of the machine code of one of the module's own functions."""
+    record = image_records(image, "functions")[function]
+    return int(image.header.sections[lib.SBX_IMAGE_MACHINE].offset + record.machine_offset), int(record.machine_bytes)
+
+
 def check_machine_code(image: Pointer) -> None:
     """The checker over machine code. Raises WorkerError that names function, place and instruction."""
     checked("sbx_x64_check", image)

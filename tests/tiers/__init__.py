@@ -1,0 +1,1 @@
+"""Tests of the two executors against each other, and of the checker over machine code."""
