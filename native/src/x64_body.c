@@ -138,6 +138,10 @@ static void emit_cold(sbx_x64 *c)
     for (size_t i = 0; i < c->cold_count && !c->b.failed; i++) {
         const x64_cold *cold = &c->colds[i];
         x64_patch(&c->b, cold->jump, c->b.size);
+        if (cold->kind == COLD_TRUNCATE) {
+            x64_cold_truncate(c, cold);
+            continue;
+        }
         if (cold->kind == COLD_TRAP)
             x64_move_constant(&c->b, RAX, cold->value);
         else if (cold->kind == COLD_FUEL)
