@@ -97,6 +97,20 @@ int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta)
     return (int64_t)old;
 }
 
+/* Dropped pages come back as what is mapped there: zero, or the image's. */
+bool sbx_memory_reset(sbx_memory *memory, uint64_t min)
+{
+    uint64_t bytes = min * SBX_PAGE_SIZE;
+    if (memory->size && madvise(memory->base, memory->size, MADV_DONTNEED) != 0)
+        return false;
+    if (memory->size > bytes && mprotect(memory->base + bytes, memory->size - bytes, PROT_NONE) != 0)
+        return false;
+    memory->store->pages_used -= memory->size / SBX_PAGE_SIZE - min;
+    memory->size = bytes;
+    memory->grow_refused = 0;
+    return true;
+}
+
 sbx_trap sbx_memory_fill(sbx_memory *memory, uint64_t to, uint8_t value, uint64_t count)
 {
     if (!sbx_memory_contains(memory, to, count))

@@ -37,11 +37,15 @@ sbx_status sbx_map_runs(const sbx_image *image, sbx_memory *memory, sbx_error *e
         if (!sbx_memory_contains(memory, runs[i].memory_offset, length))
             return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a page run outside the memory");
         if (mappable(image, length)) {
+            if (memory->runs_mapped)
+                continue;
             if (mmap(to, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, image->fd, (off_t)from) == to)
                 continue;
             close_hole(to, length);
+            memory->runs_copied = 1;
         }
         memcpy(to, image->base + from, length);
     }
+    memory->runs_mapped = 1;
     return SBX_OK;
 }

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .store import Store
 
 
+ADOPTION_SECONDS = 1.0
+
+
 class CallEngine:
     """Value stack and frames of one thread's calls, allocated once. Made for one function (`call`), or for any (`invoke`).
 
@@ -88,6 +91,22 @@ class CallEngine:
             store.calls -= 1
             if not nested:
                 self._lock.release()
+
+    def adopt(self, record: native.NativePrepared, status: int, function: FunctionInstance) -> tuple[Any, ...]:
+        """Goes on with a prepared call that this thread began and that has ended, or was suspended, with `status`."""
+        plan, store = function.plan, function.store
+        # Whoever has the lock finds the engine taken, and lets go; unless it is this very thread, in a conversion of an argument.
+        if not self._lock.acquire(timeout=ADOPTION_SECONDS):
+            record.discard()
+            raise RuntimeError("this call engine is in use by another call")
+        record.release()
+        store.calls += 1
+        try:
+            self._finish(status, function)
+            return plan.unpack_from(self.native.buffer, 0)
+        finally:
+            store.calls -= 1
+            self._lock.release()
 
     def invoke_packed(self, function: FunctionInstance, payload: bytes, context: CallContext | None = None) -> bytes:
         """The same with packed values (8 bytes each, as CallPlan.clean returns them).

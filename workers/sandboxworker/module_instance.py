@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sandboxhost.errors import SignatureMismatch
 
 from . import native, references
+from .prepared import Prepared, prepare
 from .types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType, call_plan
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class _Instance:
 class FunctionInstance(_Instance):
     """A function of a store: of a module, of the host, or of the core (WASI)."""
 
-    __slots__ = ("address", "instance", "metered", "name", "plan", "type")
+    __slots__ = ("_prepared", "address", "instance", "metered", "name", "plan", "type")
     kind = ExternKind.FUNC
 
     def __init__(
@@ -45,6 +46,7 @@ class FunctionInstance(_Instance):
         self.plan = call_plan(type_)
         self.name = name
         self.instance = instance
+        self._prepared: weakref.ref[Prepared] | None = None
         self.metered = instance is not None and instance.image.metered
 
     def __repr__(self) -> str:
@@ -55,6 +57,16 @@ class FunctionInstance(_Instance):
         CallEngine.invoke.
         """
         return self.store.call_engine().invoke(self, params, context)
+
+    def prepare(self) -> Prepared:
+        """A Python function that calls this one on the store's own call engine with as little as possible between: one call into
+        the core. It gives None, the result, or a tuple of several; otherwise it is like `call` without a context."""
+        made = self._prepared() if self._prepared is not None else None
+        if made is None:
+            self.store.check_open()
+            made = prepare(self, self.store.own_call_engine())
+            self._prepared = weakref.ref(made)  # it leads back here
+        return made
 
     def call_raw(self, *bits: Any, context: CallContext | None = None) -> tuple[Any, ...]:
         """The same with numbers as their bits (i32 and f32 zero-extended); references as in `call`. Exact for every NaN."""

@@ -41,6 +41,8 @@ OUT_OF_FUEL: int = lib.SBX_OUT_OF_FUEL
 STACK_EXHAUSTED: int = lib.SBX_STACK_EXHAUSTED
 PAGE_SIZE: int = lib.SBX_PAGE_SIZE
 FUNCTION_WASM: int = lib.SBX_FUNCTION_WASM
+PREPARED_ASK: int = lib.SBX_PREPARED_ASK
+PREPARED_NOT_BEGUN: int = lib.SBX_PREPARED_NOT_BEGUN
 VALUE_SLOTS = 256
 """Slots of a call engine's value buffer at first; a signature with more parameters or results enlarges it."""
 UNLIMITED_FUEL = 2**63 - 1
@@ -324,6 +326,17 @@ def initialise_data(instance: Pointer) -> None:
     checked("sbx_instance_init_data", instance)
 
 
+def can_be_renewed(instance: Pointer) -> bool:
+    """Whether `renew_instance` undoes all that a guest of this instance can do."""
+    return bool(lib.sbx_fresh_possible(instance))
+
+
+def renew_instance(instance: Pointer) -> bool:
+    """Makes the instance what it was when it was linked. False: the machine refused, or a call is still there; it must not be used
+    again."""
+    return lib.sbx_fresh_end(instance) == OK  # type: ignore[no-any-return]
+
+
 def instance_function(instance: Pointer, index: int) -> Pointer:
     """The function at a valid index of the instance's function index space."""
     return _not_null(lib.sbx_instance_function(instance, index), "function")
@@ -535,6 +548,52 @@ class NativeCallEngine:
             lib.sbx_error_clear(self._error)
 
 
+class NativePrepared:
+    """One sbx_prepared: a function, an engine, and what became of the last call that gave no result."""
+
+    __slots__ = ("__weakref__", "_engine", "pointer")
+
+    def __init__(self, pointer: Pointer, engine: NativeCallEngine) -> None:
+        self.pointer = pointer
+        self._engine = engine  # the record points to it
+
+    def __del__(self) -> None:
+        self.discard()
+
+    @classmethod
+    def make(
+        cls, engine: NativeCallEngine, function: Pointer, metered: bool, fresh: Pointer | None = None
+    ) -> NativePrepared | None:
+        """None: the core has no entry for the function's signature. fresh: the instance that every call begins with as new."""
+        pointer = ffi.new("sbx_prepared *")
+        if not lib.sbx_prepared_init(pointer, engine.pointer, function, metered):
+            return None
+        pointer.fresh = fresh or ffi.NULL
+        return cls(pointer, engine)
+
+    def entry(self, params: Iterable[bool], floating: bool) -> Any:
+        """The core's function for parameters (floating ones True) and a result."""
+        shape = "".join("f" if p else "i" for p in params) or "v"
+        return getattr(lib, f"sbx_prepared_{shape}_{'f' if floating else 'i'}")
+
+    def outcome(self) -> int:
+        """Of this thread's last call, when its answer asks: OK (that is the result), PREPARED_NOT_BEGUN, or a call's status; then
+        the engine stays taken until `release`."""
+        return int(lib.sbx_prepared_outcome(self.pointer))
+
+    def release(self) -> None:
+        """Leaves an engine that this thread's last call still holds."""
+        lib.sbx_prepared_release(self.pointer)
+
+    def discard(self) -> None:
+        """The same; a call that was suspended is abandoned."""
+        lib.sbx_prepared_discard(self.pointer)
+
+    def close(self) -> bool:
+        """Lets no call begin from now on; False: one runs."""
+        return bool(lib.sbx_prepared_close(self.pointer))
+
+
 def slots_read(values: Pointer, count: int) -> bytes:
     """A copy of `count` 8-byte slots."""
     return bytes(ffi.buffer(values, 8 * count)) if count else b""
@@ -551,6 +610,12 @@ def slots_write(values: Pointer, data: bytes) -> None:
 def new_wasi() -> Pointer:
     """The environment of one guest program, which grants nothing; must outlive its store."""
     return ffi.gc(_not_null(lib.sbx_wasi_new(), "WASI environment"), lib.sbx_wasi_free)
+
+
+def renew_wasi(wasi: Pointer) -> None:
+    """As if new, but its functions are bound already. Raises MemoryLimit: it must not be used again."""
+    if not lib.sbx_wasi_renew(wasi):
+        raise MemoryLimit("the machine refused the memory for a WASI environment", limit="memory")
 
 
 def wasi_function(wasi: Pointer, store: Pointer, module: str, name: str) -> Pointer:

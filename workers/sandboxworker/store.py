@@ -48,9 +48,11 @@ class Store:
         # Weak, and the records without a way back to the store: a store that nobody uses is freed at once, not by the collector.
         self._instances: weakref.WeakValueDictionary[int, ModuleInstance] = weakref.WeakValueDictionary()
         self._records: dict[int, InstanceRecord] = {}
+        self._known_memories: list[native.Pointer] | None = None
         self._call_engine: CallEngine | None = None
         self.running: list[CallEngine] = []
         """The engines whose guests wait for a host function of this store now."""
+        self._prepared: weakref.WeakSet[native.NativePrepared] | None = None
         self.calls = 0
         """Calls in progress."""
         self.closed = False
@@ -61,10 +63,11 @@ class Store:
         """
         if self.closed:
             return
-        if self.calls:
+        if self.calls or not all([record.close() for record in self._prepared or ()]):
             raise RuntimeError("the store is in use by a call")
         self.closed = True
         self._records.clear()
+        self._known_memories = None
         self.host_functions.clear()
         native.free_store(self.pointer)
         self.owned.clear()  # a WASI environment goes with its descriptors, unless somebody still wants its output
@@ -84,18 +87,28 @@ class Store:
 
     def call_engine(self) -> CallEngine:
         """The engine that a call made now runs on: the one whose guest waits for a host function, else the store's own."""
-        if self.running:
-            return self.running[-1]
+        return self.running[-1] if self.running else self.own_call_engine()
+
+    def own_call_engine(self) -> CallEngine:
+        """The engine of calls that no guest of the store waits for."""
         if self._call_engine is None:
             self._call_engine = CallEngine(call_depth=self.limits.call_depth)
         return self._call_engine
 
-    def use_call_engine(self, engine: CallEngine) -> None:
-        """Makes `engine` the store's own: a thread's engine serves every store that the thread makes."""
+    @property
+    def prepared(self) -> weakref.WeakSet[native.NativePrepared]:
+        """The prepared calls of the store's functions; `close` waits for none and lets none begin."""
+        if self._prepared is None:
+            self._prepared = weakref.WeakSet()
+        return self._prepared
+
+    def use_call_engine(self, engine: CallEngine | None) -> None:
+        """Makes `engine` the store's own: a thread's engine serves every store that the thread makes. None: it has none yet."""
         self._call_engine = engine
 
     def take_memory_refusal(self) -> bool:
         """True once after a memory.grow was refused by the limits rather than by the memory's type."""
+        self.check_open()
         refused = [native.memory_grow_refused(memory) for memory in self._memories()]
         return any(refused)
 
@@ -105,8 +118,10 @@ class Store:
         return sum(memory.size for memory in self._memories())
 
     def _memories(self) -> list[native.Pointer]:
-        found = (memory for record in self._records.values() for memory in native.instance_memories(record.pointer))
-        return list({native.address(memory): memory for memory in found}.values())
+        if self._known_memories is None:
+            found = (memory for record in self._records.values() for memory in native.instance_memories(record.pointer))
+            self._known_memories = list({native.address(memory): memory for memory in found}.values())
+        return self._known_memories
 
     # ---- identity
 
@@ -218,6 +233,7 @@ class Store:
         externs = self._externs(image, imports)
         pointer = native.new_instance(self.pointer, image.pointer, [(e.kind, e.pointer) for e in externs])
         self._records[native.address(pointer)] = InstanceRecord(pointer, name, image)
+        self._known_memories = None
         instance = self.instance_at(pointer)
         assert instance is not None
         return instance

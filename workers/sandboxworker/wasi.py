@@ -32,6 +32,10 @@ class Wasi:
         self.pointer = native.new_wasi()
         store.owned.append(self.pointer)
 
+    def renew(self) -> None:
+        """As if new: nothing is granted, nothing is open, nothing was written. Raises MemoryLimit."""
+        native.renew_wasi(self.pointer)
+
     def arguments(self, arguments: Sequence[str]) -> None:
         """argv, the program's name first."""
         for argument in arguments:

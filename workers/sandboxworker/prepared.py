@@ -1,0 +1,91 @@
+"""Prepared calls: a Python function for one export, whose call is one call into the core and no look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from . import native
+from .types import FunctionType, ValueType
+
+if TYPE_CHECKING:
+    from .call_engine import CallEngine
+    from .module_instance import FunctionInstance
+
+Prepared = Callable[..., Any]
+"""Called with the function's arguments; gives None, the result, or a tuple of results."""
+
+_MISSING: Any = type("_Missing", (), {"__slots__": ()})()
+"""Stands for an argument that was not passed; no conversion takes it."""
+_INTEGERS = (ValueType.I32, ValueType.I64)
+_FLOATS = (ValueType.F32, ValueType.F64)
+
+
+def prepare(function: FunctionInstance, engine: CallEngine) -> Prepared:
+    """A prepared call of `function` on `engine`. Any call that the fast way does not suit goes through FunctionInstance.call:
+    its errors are the same, and so is what it accepts."""
+    single = len(function.type.results) == 1
+
+    def plainly(*params: Any) -> Any:
+        results = function.call(*params)
+        return results[0] if single else results or None
+
+    record = native.NativePrepared.make(engine.native, function.pointer, function.metered)
+    if record is None:
+        return plainly
+
+    def otherwise(result: Any, *params: Any) -> Any:
+        """The core's answer asks what became of the call: nothing, an end without results, a suspension, or just this result."""
+        outcome = record.outcome()
+        if outcome == native.OK:
+            return result
+        if outcome == native.PREPARED_NOT_BEGUN:
+            return plainly(*params)
+        results = engine.adopt(record, outcome, function)
+        return results[0] if single else results or None
+
+    function.store.prepared.add(record)
+    return fast_way(function.type, record, otherwise, plainly)
+
+
+def fast_way(type_: FunctionType, record: native.NativePrepared, otherwise: Prepared, plainly: Prepared) -> Prepared:
+    """What callers get: `otherwise` settles an answer of the core that asks for it, `plainly` takes arguments that cannot even be
+    handed over."""
+    floating = [t in _FLOATS for t in type_.params]
+    entry = record.entry(floating, bool(type_.results) and type_.results[0] in _FLOATS)
+    made: Prepared = _maker(type_)(entry, record.pointer, otherwise, plainly, native.PREPARED_ASK, _MISSING)
+    made.__doc__ = f"{type_}, prepared."
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _maker(type_: FunctionType) -> Callable[..., Prepared]:
+    """Makes the fast way of a signature: what it would do in loops over the types is written out.
+
+    `a | 0` takes what is an integer and refuses what could only be converted into one (Decimal), which cffi would truncate.
+    """
+    names = [f"a{i}" for i in range(len(type_.params))]
+    defaults = "".join(f"{name}=missing, " for name in names)
+    handed = "".join(f", {name} | 0" if t in _INTEGERS else f", {name}" for name, t in zip(names, type_.params, strict=True))
+    passed = f"*[a for a in ({''.join(name + ', ' for name in names)}) if a is not missing], *rest"
+    asks = "result != result" if type_.results and type_.results[0] in _FLOATS else "result == ask"
+    text = f"""
+def make(entry, record, otherwise, plainly, ask, missing):
+    def call({defaults}*rest):
+        if not rest:
+            try:
+                result = entry(record{handed})
+            except (TypeError, OverflowError):
+                pass
+            else:
+                if {asks}:
+                    return otherwise(result, {passed})
+                return {"result" if type_.results else "None"}
+        return plainly({passed})
+    return call
+"""
+    space: dict[str, Any] = {}
+    exec(text, space)
+    made: Callable[..., Prepared] = space["make"]
+    return made
