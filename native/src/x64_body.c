@@ -343,6 +343,10 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     c->options = options;
     c->err = err;
     c->cpu = cpu_features();
+    /* Room for what most modules need: pages are taken when they are written, and a buffer that never moves costs least. */
+    if (x64_room(&c->b, module->code_bytes * 2 + EXPANSION_FLOOR))
+        sbx_populate(c->b.bytes, module->code_bytes * 3 / 2);
+    x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + EXPANSION_FLOOR, 1);
     sbx_x64_stubs(c);
     return c;
 }
