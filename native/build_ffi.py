@@ -23,7 +23,8 @@ def sources() -> list[str]:
 
 def prepared_entries() -> str:
     """Declarations of the prepared calls by signature: SBX_PREPARED_SHAPES of prepared.h."""
-    shapes = ["".join(shape) for count in range(4) for shape in product("if", repeat=count)] + ["i" * count for count in (4, 5, 6)]
+    mixed = ["".join(shape) for count in range(4) for shape in product("if", repeat=count)]
+    shapes = [*mixed, "iiii", "iiiii", "iiiiii"]
     results, params = {"i": "int64_t", "f": "double"}, {"i": ", int64_t", "f": ", double"}
     return "\n".join(
         f"{ctype} sbx_prepared_{shape or 'v'}_{result}(sbx_prepared *{''.join(params[letter] for letter in shape)});"

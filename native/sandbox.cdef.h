@@ -155,7 +155,7 @@ bool sbx_prepared_init(sbx_prepared *prepared, sbx_call_engine *engine, sbx_func
 uint32_t sbx_prepared_outcome(const sbx_prepared *prepared);
 void sbx_prepared_release(sbx_prepared *prepared);
 void sbx_prepared_discard(sbx_prepared *prepared);
-bool sbx_prepared_close(sbx_prepared *prepared);
+bool sbx_prepared_bar(sbx_prepared *prepared, bool closed);
 
 /* wasi.h */
 typedef struct sbx_wasi sbx_wasi;

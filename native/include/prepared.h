@@ -17,7 +17,7 @@ typedef struct sbx_prepared {
     uint32_t metered;         /* fuel is spent: each call has all there is */
     uint32_t params, result;  /* number of parameters; type of the one result, 0 for none */
     uint32_t narrow;          /* bit k: parameter k has 32 bits */
-    uint32_t closed;          /* atomic: the store is going */
+    uint32_t closed;          /* atomic: begin nothing */
     const void *thread;       /* atomic: whose call still holds the engine; NULL: nobody's */
 } sbx_prepared;
 
@@ -30,8 +30,8 @@ uint32_t sbx_prepared_outcome(const sbx_prepared *prepared);
 void sbx_prepared_release(sbx_prepared *prepared);
 /* The same for a call that nobody will go on with: a suspended one is abandoned. */
 void sbx_prepared_discard(sbx_prepared *prepared);
-/* No call is begun from now on; false when one runs, and nothing has changed. */
-bool sbx_prepared_close(sbx_prepared *prepared);
+/* From now on no call is begun, or calls are again; whether one is under way. */
+bool sbx_prepared_bar(sbx_prepared *prepared, bool closed);
 
 /* The entries: sbx_prepared_PARAMS_RESULT, a letter each: i for i32 (-2^31 to 2^32-1) and i64, f for f32 and f64, v for none. */
 #define SBX_PREPARED_SHAPES(X0, X1, X2, X3, X4, X5, X6)                                                              \

@@ -97,11 +97,16 @@ int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta)
     return (int64_t)old;
 }
 
+/* Up to this size a memory is cleared: 1 us for 64 KiB in the cache; dropping pages and faulting them in again costs 2 us and more. */
+#define CLEAR_UP_TO SBX_PAGE_SIZE
+
 /* Dropped pages come back as what is mapped there: zero, or the image's. */
 bool sbx_memory_reset(sbx_memory *memory, uint64_t min)
 {
     uint64_t bytes = min * SBX_PAGE_SIZE;
-    if (memory->size && madvise(memory->base, memory->size, MADV_DONTNEED) != 0)
+    if (memory->size <= CLEAR_UP_TO && !memory->runs_mapped)
+        memset(memory->base, 0, memory->size);
+    else if (memory->size && madvise(memory->base, memory->size, MADV_DONTNEED) != 0)
         return false;
     if (memory->size > bytes && mprotect(memory->base + bytes, memory->size - bytes, PROT_NONE) != 0)
         return false;

@@ -45,17 +45,15 @@ void sbx_prepared_discard(sbx_prepared *p)
     if (!__atomic_load_n(&p->thread, __ATOMIC_ACQUIRE))
         return;
     sbx_call_engine_abandon(p->engine);
+    p->engine->unread = 0;
     sbx_prepared_release(p);
 }
 
 /* Whoever takes the engine looks at `closed` behind the barrier: one of the two sees the other. */
-bool sbx_prepared_close(sbx_prepared *p)
+bool sbx_prepared_bar(sbx_prepared *p, bool closed)
 {
-    __atomic_store_n(&p->closed, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&p->engine->busy, __ATOMIC_SEQ_CST) != (uintptr_t)p)
-        return true;
-    __atomic_store_n(&p->closed, 0, __ATOMIC_SEQ_CST);
-    return false;
+    __atomic_store_n(&p->closed, closed, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&p->engine->busy, __ATOMIC_SEQ_CST) == (uintptr_t)p;
 }
 
 static bool take_int(const sbx_prepared *p, u64 *values, u32 k, s64 value)

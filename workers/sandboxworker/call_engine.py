@@ -92,9 +92,10 @@ class CallEngine:
             if not nested:
                 self._lock.release()
 
-    def adopt(self, record: native.NativePrepared, status: int, function: FunctionInstance) -> tuple[Any, ...]:
+    def adopt(self, function: FunctionInstance, record: native.NativePrepared | None, status: int) -> tuple[Any, ...]:
         """Goes on with a prepared call that this thread began and that has ended, or was suspended, with `status`."""
         plan, store = function.plan, function.store
+        assert record is not None
         # Whoever has the lock finds the engine taken, and lets go; unless it is this very thread, in a conversion of an argument.
         if not self._lock.acquire(timeout=ADOPTION_SECONDS):
             record.discard()

@@ -312,18 +312,13 @@ def new_instance(store: Pointer, image: Pointer, externs: Sequence[tuple[int, Po
     return out[0]
 
 
-def initialise_elements(instance: Pointer) -> None:
-    """Active element segments, in order. Raises ElementOffsetOutOfBounds; earlier writes stay."""
+def initialise(instance: Pointer) -> None:
+    """Active element segments, then active data segments. Raises ElementOffsetOutOfBounds, Trap; earlier writes stay."""
     error = _new_error()
-    status = lib.sbx_instance_init_elements(instance, error)
-    if status == TRAP:
+    status = lib.sbx_fresh_begin(instance, error)
+    if status == TRAP and error.trap == lib.SBX_TRAP_TABLE_BOUNDS:
         raise ElementOffsetOutOfBounds(trap_message(error.trap))
     _check(status, error)
-
-
-def initialise_data(instance: Pointer) -> None:
-    """Active data segments, in order. Raises Trap; earlier writes stay."""
-    checked("sbx_instance_init_data", instance)
 
 
 def can_be_renewed(instance: Pointer) -> bool:
@@ -332,8 +327,8 @@ def can_be_renewed(instance: Pointer) -> bool:
 
 
 def renew_instance(instance: Pointer) -> bool:
-    """Makes the instance what it was when it was linked. False: the machine refused, or a call is still there; it must not be used
-    again."""
+    """Makes the instance what it was when it was linked. False: the machine refused, or a call is still there: then it must not
+    be used again."""
     return lib.sbx_fresh_end(instance) == OK  # type: ignore[no-any-return]
 
 
@@ -589,9 +584,9 @@ class NativePrepared:
         """The same; a call that was suspended is abandoned."""
         lib.sbx_prepared_discard(self.pointer)
 
-    def close(self) -> bool:
-        """Lets no call begin from now on; False: one runs."""
-        return bool(lib.sbx_prepared_close(self.pointer))
+    def bar(self, closed: bool) -> bool:
+        """From now on no call begins, or calls may again; whether one is under way."""
+        return bool(lib.sbx_prepared_bar(self.pointer, closed))
 
 
 def slots_read(values: Pointer, count: int) -> bytes:

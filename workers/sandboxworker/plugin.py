@@ -29,7 +29,7 @@ from .context import CallContext
 from .engine import Engine
 from .image import Image
 from .module_instance import Extern, FunctionInstance, ModuleInstance
-from .recycling import idle
+from .recycling import kept
 from .store import Store
 from .wasi import STDERR, STDIN, STDOUT, Wasi, is_wasi_module
 
@@ -78,12 +78,14 @@ class Plugin:
         self.function_names = frozenset(e.name for e in image.exports if isinstance(e.type, FunctionType))
         self._instance: Instance | None = None
         self.closed = False
+        self.idle: list[Instance] = []
+        """Instances that wait for a call (recycling.py)."""
         Instance(self, None).retire()  # the trial: nothing is written or run
 
     def close(self) -> None:
         """Drops the instances and the directories."""
         self.closed = True
-        idle.drop(self)
+        kept.drop(self)
         if self._instance is not None:
             self._instance.close()
             self._instance = None
@@ -134,7 +136,7 @@ class Plugin:
 
     def _fresh(self, job: Job, engine: CallEngine) -> Instance:
         """A new instance, or an idle one that is as new."""
-        found = idle.take(self)
+        found = kept.take(self)
         if found is not None:
             try:
                 found.renew(job, engine)
@@ -145,7 +147,7 @@ class Plugin:
         try:
             return Instance(self, job, engine)
         except MemoryLimit:
-            if not idle.drop():  # what is kept for other plugins may be what is missing
+            if not kept.drop():  # what is kept for other plugins may be what is missing
                 raise
         return Instance(self, job, engine)
 
@@ -192,6 +194,7 @@ class Instance:
         """Links only. Raises LinkError, MemoryLimit."""
         self.plugin = plugin
         self._job = job
+        self._functions: dict[str, FunctionInstance] = {}
         self.store = Store(_core, plugin.limits)
         try:
             if engine is not None:
@@ -207,6 +210,7 @@ class Instance:
 
     def close(self) -> None:
         """Releases everything."""
+        kept.forget(self)
         self.store.close()
 
     def retire(self) -> None:
@@ -216,7 +220,7 @@ class Instance:
         if self._renewable and not self.plugin.closed and not self.store.calls:
             self.store.use_call_engine(None)
             if native.renew_instance(self.module.pointer) and self._renew_wasi():
-                idle.give(self, self.store.memory_bytes())
+                kept.give(self)
                 return
         self.close()
 
@@ -296,8 +300,11 @@ class Instance:
             raise PayloadTooLarge(f"more than {allowed} bytes of output", limit="output_bytes", allowed=allowed)
 
     def _function(self, name: str) -> FunctionInstance:
-        if name not in self.plugin.function_names:
-            raise UnknownFunction(f"{self.plugin.name} exports no function {printable(name, 200)!r}", function=name)
-        found = self.module.exports[name]
-        assert isinstance(found, FunctionInstance)
+        found = self._functions.get(name)
+        if found is None:
+            if name not in self.plugin.function_names:
+                raise UnknownFunction(f"{self.plugin.name} exports no function {printable(name, 200)!r}", function=name)
+            export = self.module.exports[name]
+            assert isinstance(export, FunctionInstance)
+            found = self._functions[name] = export
         return found

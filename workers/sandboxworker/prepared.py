@@ -25,24 +25,35 @@ _FLOATS = (ValueType.F32, ValueType.F64)
 def prepare(function: FunctionInstance, engine: CallEngine) -> Prepared:
     """A prepared call of `function` on `engine`. Any call that the fast way does not suit goes through FunctionInstance.call:
     its errors are the same, and so is what it accepts."""
+    record = native.NativePrepared.make(engine.native, function.pointer, function.metered)
+    return join(function, record, function.call, lambda outcome: engine.adopt(function, record, outcome))
+
+
+def join(
+    function: FunctionInstance,
+    record: native.NativePrepared | None,
+    call: Callable[..., tuple[Any, ...]],
+    adopt: Callable[[int], tuple[Any, ...]],
+) -> Prepared:
+    """The fast way through `record`, if there is one; `call` for what it does not suit, `adopt` for what it has only begun."""
     single = len(function.type.results) == 1
 
     def plainly(*params: Any) -> Any:
-        results = function.call(*params)
+        results = call(*params)
         return results[0] if single else results or None
 
-    record = native.NativePrepared.make(engine.native, function.pointer, function.metered)
     if record is None:
         return plainly
+    outcome_of = record.outcome
 
     def otherwise(result: Any, *params: Any) -> Any:
         """The core's answer asks what became of the call: nothing, an end without results, a suspension, or just this result."""
-        outcome = record.outcome()
+        outcome = outcome_of()
         if outcome == native.OK:
             return result
         if outcome == native.PREPARED_NOT_BEGUN:
             return plainly(*params)
-        results = engine.adopt(record, outcome, function)
+        results = adopt(outcome)
         return results[0] if single else results or None
 
     function.store.prepared.add(record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,58 +14,69 @@ MAX_BYTES = 256 << 20
 """Of the memories' initial sizes together: pages that nobody has touched since, but that count against the process's limit."""
 
 
-class IdleInstances:
-    """Instances that wait for a call of their plugin; what is kept longest goes first when there are too many. Thread-safe."""
+class KeptInstances:
+    """Those that serve one call after the other; between two of them they lie in their plugin's list. Thread-safe: a list's pop,
+    append and remove are one step each."""
 
     def __init__(self, most: int = MAX_INSTANCES, most_bytes: int = MAX_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._idle: OrderedDict[Instance, int] = OrderedDict()
-        self._by_plugin: dict[Plugin, list[Instance]] = {}
+        self._kept: dict[Instance, int] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._idle)
+        return len(self._kept)
 
     def take(self, plugin: Plugin) -> Instance | None:
         """The one that was given last, now the caller's."""
-        with self._lock:
-            waiting = self._by_plugin.get(plugin)
-            return self._remove(waiting[-1]) if waiting else None
+        try:
+            return plugin.idle.pop()
+        except IndexError:
+            return None
 
-    def give(self, instance: Instance, size: int) -> None:
-        """Keeps an instance that is as new, whose memories have `size` bytes; closes what is too much."""
-        with self._lock:
-            surplus = [instance]
-            if size <= self._most_bytes and not instance.plugin.closed:
-                self._by_plugin.setdefault(instance.plugin, []).append(instance)
-                self._idle[instance] = size
-                self._bytes += size
-                surplus = []
-                while len(self._idle) > self._most or self._bytes > self._most_bytes:
-                    surplus.append(self._remove(next(iter(self._idle))))
-        for one in surplus:
-            one.close()
+    def give(self, instance: Instance) -> None:
+        """Back, as new, after a call; closes it when it may not be kept."""
+        if instance not in self._kept and not self._keep(instance):
+            instance.close()
+            return
+        instance.plugin.idle.append(instance)
+        if instance.plugin.closed:
+            self.drop(instance.plugin)
 
     def drop(self, plugin: Plugin | None = None) -> bool:
-        """Closes those of one plugin, or all; whether there were any."""
+        """Closes the idle ones of one plugin, or all; whether there were any."""
         with self._lock:
-            surplus = list(self._idle if plugin is None else self._by_plugin.get(plugin, ()))
-            for instance in surplus:
-                self._remove(instance)
-        for instance in surplus:
-            instance.close()
-        return bool(surplus)
+            return sum(self._close(one) for one in list(self._kept) if plugin is None or one.plugin is plugin) > 0
 
-    def _remove(self, instance: Instance) -> Instance:
-        self._bytes -= self._idle.pop(instance)
-        waiting = self._by_plugin[instance.plugin]
-        waiting.remove(instance)
-        if not waiting:
-            del self._by_plugin[instance.plugin]
-        return instance
+    def forget(self, instance: Instance) -> None:
+        """One that was taken is closed by its user."""
+        with self._lock:
+            self._bytes -= self._kept.pop(instance, 0)
+
+    def _keep(self, instance: Instance) -> bool:
+        """Makes room for one more at the cost of those that were kept first; False when all are in use."""
+        size = instance.store.memory_bytes()
+        with self._lock:
+            for one in list(self._kept):
+                if len(self._kept) < self._most and self._bytes + size <= self._most_bytes:
+                    break
+                self._close(one)
+            if len(self._kept) >= self._most or self._bytes + size > self._most_bytes:
+                return False
+            self._kept[instance] = size
+            self._bytes += size
+            return True
+
+    def _close(self, instance: Instance) -> bool:
+        try:
+            instance.plugin.idle.remove(instance)
+        except ValueError:  # in use
+            return False
+        self._bytes -= self._kept.pop(instance, 0)
+        instance.store.close()
+        return True
 
 
-idle = IdleInstances()
-"""The process's idle instances."""
+kept = KeptInstances()
+"""The process's."""

@@ -63,7 +63,10 @@ class Store:
         """
         if self.closed:
             return
-        if self.calls or not all([record.close() for record in self._prepared or ()]):
+        records = list(self._prepared or ())
+        if self.calls or any(record.bar(True) for record in records):
+            for record in records:
+                record.bar(False)
             raise RuntimeError("the store is in use by a call")
         self.closed = True
         self._records.clear()
@@ -240,8 +243,7 @@ class Store:
 
     def initialise(self, instance: ModuleInstance, run_start: bool = True, context: CallContext | None = None) -> None:
         """The second half: active segments, then the start function, under the context."""
-        native.initialise_elements(instance.pointer)
-        native.initialise_data(instance.pointer)
+        native.initialise(instance.pointer)
         if run_start and instance.image.start is not None:
             instance.function(instance.image.start).call(context=context)
 
