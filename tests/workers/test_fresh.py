@@ -329,9 +329,9 @@ def test_threads_have_instances_of_their_own(kept: recycling.KeptInstances) -> N
 
     def work() -> None:
         thread = CallEngine()
-        for n in range(50):
-            if perform(made, "dirty", 10 + n, engine=thread)[0] != (10 + n,) or perform(made, "scan", engine=thread) != clean:
-                failures.append(n)
+        for n in range(10, 60):
+            failures.extend([n] * (perform(made, "dirty", n, engine=thread)[0] != (n,)))
+            failures.extend([n] * (perform(made, "scan", engine=thread) != clean))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -19,6 +19,7 @@ from sandboxworker import native
 from sandboxworker.context import CallContext
 from sandboxworker.engine import Engine
 from sandboxworker.module_instance import FunctionInstance, MemoryInstance, ModuleInstance
+from sandboxworker.prepared import Record
 from sandboxworker.store import Store
 from sandboxworker.types import FunctionType
 from sandboxworker.wasi import Wasi
@@ -84,8 +85,7 @@ def test_every_mix_of_types_gives_back_what_was_passed(store: Store) -> None:
     for count in range(5):
         functions = []
         for number, types in enumerate(itertools.product(NAMES, repeat=count) if count < 4 else [("i32", "i64", "i32", "i64")]):
-            for which in range(count):
-                functions.append((f"{number}.{which}", types, which))
+            functions += [(f"{number}.{which}", types, which) for which in range(count)]
         text = "".join(
             f'(func (export "{name}") (param {" ".join(types)}) (result {types[which]}) (local.get {which}))'
             for name, types, which in functions
@@ -250,7 +250,7 @@ def test_a_failure_that_nobody_asked_about_heals(store: Store) -> None:
     instance = make(store)
     function = export(instance, "host")
     engine = store.own_call_engine()
-    record = native.NativePrepared.make(engine.native, function.pointer, False)
+    record = Record.make(engine.native, function.pointer, False)
     assert record is not None
     for _ in range(2):  # the second call of this thread throws the first one away
         assert record.entry([False], False)(record.pointer, 1) == native.PREPARED_ASK

@@ -24,6 +24,7 @@ from .watchdog import watchdog
 if TYPE_CHECKING:
     from .context import CallContext
     from .module_instance import FunctionInstance
+    from .prepared import Record
     from .store import Store
 
 
@@ -92,7 +93,7 @@ class CallEngine:
             if not nested:
                 self._lock.release()
 
-    def adopt(self, function: FunctionInstance, record: native.NativePrepared | None, status: int) -> tuple[Any, ...]:
+    def adopt(self, function: FunctionInstance, record: Record | None, status: int) -> tuple[Any, ...]:
         """Goes on with a prepared call that this thread began and that has ended, or was suspended, with `status`."""
         plan, store = function.plan, function.store
         assert record is not None

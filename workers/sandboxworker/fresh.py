@@ -12,7 +12,7 @@ from sandboxhost.errors import LinkError, SignatureMismatch, UnknownFunction
 from . import native
 from .call_engine import CallEngine
 from .module_instance import Extern, FunctionInstance
-from .prepared import Prepared, join
+from .prepared import Prepared, Record, join
 from .store import Store
 from .types import FunctionType, ValueType
 
@@ -104,7 +104,7 @@ class FreshInstances:
         record = None
         if self._image.start is None and self._initialize is None:
             assert self._calls is not None
-            record = native.NativePrepared.make(
+            record = Record.make(
                 self._calls.native, function.pointer, function.metered, self._instance.pointer
             )
 
@@ -130,7 +130,7 @@ class FreshInstances:
         return found
 
     @contextmanager
-    def _turn(self, mine: native.NativePrepared | None = None, close: bool = False) -> Iterator[None]:
+    def _turn(self, mine: Record | None = None, close: bool = False) -> Iterator[None]:
         """Alone with the instance, which is made as new at the end. `mine`: the prepared call that this thread is in already."""
         if not self._lock.acquire(timeout=-1 if mine is not None else 0):
             raise RuntimeError("the instance is in use by a call")
@@ -153,6 +153,6 @@ class FreshInstances:
             self._lock.release()
 
     @staticmethod
-    def _open(records: list[native.NativePrepared]) -> None:
+    def _open(records: list[Record]) -> None:
         for record in records:
             record.bar(False)

@@ -122,7 +122,8 @@ class TableInstance(_Instance):
     def grow(self, count: int, reference: Any = None) -> int:
         """Adds `count` elements; the old size, or -1 when the type or the limits do not allow it."""
         self.store.check_open()
-        return native.table_grow(self.pointer, count, references.to_bits(self.store, self._element, reference))
+        bits = references.to_bits(self.store, self._element, reference)
+        return int(native.plain("sbx_table_grow", self.pointer, count, bits))
 
 
 class MemoryInstance(_Instance):
@@ -166,7 +167,7 @@ class MemoryInstance(_Instance):
     def grow(self, pages: int) -> int:
         """The old size in pages, or -1 when the type or the limits do not allow it."""
         self.store.check_open()
-        return native.memory_grow(self.pointer, pages) if 0 <= pages < 2**63 else -1
+        return int(native.plain("sbx_memory_grow", self.pointer, pages)) if 0 <= pages < 2**63 else -1
 
 
 class GlobalInstance(_Instance):

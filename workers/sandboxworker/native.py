@@ -119,6 +119,16 @@ def plain(function: str, *arguments: Any) -> Any:
     return getattr(lib, function)(*arguments)
 
 
+def new(ctype: str) -> Pointer:
+    """A zeroed C object, which lives as long as what is returned."""
+    return ffi.new(ctype)
+
+
+def function(name: str) -> Any:
+    """A function of the core, for who calls it often."""
+    return getattr(lib, name)
+
+
 def trap_message(trap: int) -> str:
     """The specification's words for a trap cause."""
     return str(ffi.string(lib.sbx_trap_message(trap)).decode())
@@ -407,18 +417,6 @@ def memory_limits(memory: Pointer) -> RawLimits:
     return RawLimits(memory.size // PAGE_SIZE, memory.max_pages if memory.has_max else None)
 
 
-def memory_grow(memory: Pointer, pages: int) -> int:
-    """The old size in pages, or -1."""
-    return int(lib.sbx_memory_grow(memory, pages))
-
-
-def memory_grow_refused(memory: Pointer) -> bool:
-    """True once after a grow was refused by the store's limit."""
-    refused = bool(memory.grow_refused)
-    memory.grow_refused = 0
-    return refused
-
-
 def memory_read(memory: Pointer, offset: int, length: int) -> bytes:
     """A copy; the caller has checked the range."""
     return bytes(ffi.buffer(memory.base + offset, length)) if length else b""
@@ -441,11 +439,6 @@ def new_table(store: Pointer, element: int, minimum: int, maximum: int | None, i
 def table_limits(table: Pointer) -> RawLimits:
     """Of the table's type now: its size is the minimum."""
     return RawLimits(table.size, table.max if table.has_max else None)
-
-
-def table_grow(table: Pointer, count: int, bits: int) -> int:
-    """The old size, or -1."""
-    return int(lib.sbx_table_grow(table, count, bits))
 
 
 def new_global(store: Pointer, value_type: int, mutable: bool, bits: int) -> Pointer:
@@ -543,52 +536,6 @@ class NativeCallEngine:
             lib.sbx_error_clear(self._error)
 
 
-class NativePrepared:
-    """One sbx_prepared: a function, an engine, and what became of the last call that gave no result."""
-
-    __slots__ = ("__weakref__", "_engine", "pointer")
-
-    def __init__(self, pointer: Pointer, engine: NativeCallEngine) -> None:
-        self.pointer = pointer
-        self._engine = engine  # the record points to it
-
-    def __del__(self) -> None:
-        self.discard()
-
-    @classmethod
-    def make(
-        cls, engine: NativeCallEngine, function: Pointer, metered: bool, fresh: Pointer | None = None
-    ) -> NativePrepared | None:
-        """None: the core has no entry for the function's signature. fresh: the instance that every call begins with as new."""
-        pointer = ffi.new("sbx_prepared *")
-        if not lib.sbx_prepared_init(pointer, engine.pointer, function, metered):
-            return None
-        pointer.fresh = fresh or ffi.NULL
-        return cls(pointer, engine)
-
-    def entry(self, params: Iterable[bool], floating: bool) -> Any:
-        """The core's function for parameters (floating ones True) and a result."""
-        shape = "".join("f" if p else "i" for p in params) or "v"
-        return getattr(lib, f"sbx_prepared_{shape}_{'f' if floating else 'i'}")
-
-    def outcome(self) -> int:
-        """Of this thread's last call, when its answer asks: OK (that is the result), PREPARED_NOT_BEGUN, or a call's status; then
-        the engine stays taken until `release`."""
-        return int(lib.sbx_prepared_outcome(self.pointer))
-
-    def release(self) -> None:
-        """Leaves an engine that this thread's last call still holds."""
-        lib.sbx_prepared_release(self.pointer)
-
-    def discard(self) -> None:
-        """The same; a call that was suspended is abandoned."""
-        lib.sbx_prepared_discard(self.pointer)
-
-    def bar(self, closed: bool) -> bool:
-        """From now on no call begins, or calls may again; whether one is under way."""
-        return bool(lib.sbx_prepared_bar(self.pointer, closed))
-
-
 def slots_read(values: Pointer, count: int) -> bytes:
     """A copy of `count` 8-byte slots."""
     return bytes(ffi.buffer(values, 8 * count)) if count else b""
@@ -605,20 +552,6 @@ def slots_write(values: Pointer, data: bytes) -> None:
 def new_wasi() -> Pointer:
     """The environment of one guest program, which grants nothing; must outlive its store."""
     return ffi.gc(_not_null(lib.sbx_wasi_new(), "WASI environment"), lib.sbx_wasi_free)
-
-
-def renew_wasi(wasi: Pointer) -> None:
-    """As if new, but its functions are bound already. Raises MemoryLimit: it must not be used again."""
-    if not lib.sbx_wasi_renew(wasi):
-        raise MemoryLimit("the machine refused the memory for a WASI environment", limit="memory")
-
-
-def wasi_function(wasi: Pointer, store: Pointer, module: str, name: str) -> Pointer:
-    """The WASI function of one import. Raises LinkError ("unknown import")."""
-    out = ffi.new("sbx_function **")
-    first, second = module.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape")
-    checked("sbx_wasi_function", wasi, store, first, len(first), second, len(second), out)
-    return out[0]
 
 
 def wasi_output(wasi: Pointer, fd: int) -> tuple[bytes, bool]:

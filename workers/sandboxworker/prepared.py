@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,68 @@ _MISSING: Any = type("_Missing", (), {"__slots__": ()})()
 """Stands for an argument that was not passed; no conversion takes it."""
 _INTEGERS = (ValueType.I32, ValueType.I64)
 _FLOATS = (ValueType.F32, ValueType.F64)
+_init, _outcome, _release, _discard, _bar = (
+    native.function(f"sbx_prepared_{name}") for name in ("init", "outcome", "release", "discard", "bar")
+)
+
+
+class Record:
+    """One sbx_prepared: a function, an engine, and what became of the last call that gave no result."""
+
+    __slots__ = ("__weakref__", "_engine", "pointer")
+
+    def __init__(self, pointer: native.Pointer, engine: native.NativeCallEngine) -> None:
+        self.pointer = pointer
+        self._engine = engine  # the record points to it
+
+    def __del__(self) -> None:
+        self.discard()
+
+    @classmethod
+    def make(
+        cls, engine: native.NativeCallEngine, function: native.Pointer, metered: bool, fresh: native.Pointer | None = None
+    ) -> Record | None:
+        """None: the core has no entry for the function's signature. fresh: the instance that every call begins with as new."""
+        pointer = native.new("sbx_prepared *")
+        if not _init(pointer, engine.pointer, function, metered):
+            return None
+        if fresh is not None:
+            pointer.fresh = fresh
+        return cls(pointer, engine)
+
+    def entry(self, params: Iterable[bool], floating: bool) -> Any:
+        """The core's function for parameters (floating ones True) and a result."""
+        shape = "".join("f" if p else "i" for p in params) or "v"
+        return native.function(f"sbx_prepared_{shape}_{'f' if floating else 'i'}")
+
+    def outcome(self) -> int:
+        """Of this thread's last call, when its answer asks: OK (that is the result), PREPARED_NOT_BEGUN, or a call's status; then
+        the engine stays taken until `release`."""
+        return int(_outcome(self.pointer))
+
+    def release(self) -> None:
+        """Leaves an engine that this thread's last call still holds."""
+        _release(self.pointer)
+
+    def discard(self) -> None:
+        """The same; a call that was suspended is abandoned."""
+        _discard(self.pointer)
+
+    def bar(self, closed: bool) -> bool:
+        """From now on no call begins, or calls may again; whether one is under way."""
+        return bool(_bar(self.pointer, closed))
 
 
 def prepare(function: FunctionInstance, engine: CallEngine) -> Prepared:
     """A prepared call of `function` on `engine`. Any call that the fast way does not suit goes through FunctionInstance.call:
     its errors are the same, and so is what it accepts."""
-    record = native.NativePrepared.make(engine.native, function.pointer, function.metered)
+    record = Record.make(engine.native, function.pointer, function.metered)
     return join(function, record, function.call, lambda outcome: engine.adopt(function, record, outcome))
 
 
 def join(
     function: FunctionInstance,
-    record: native.NativePrepared | None,
+    record: Record | None,
     call: Callable[..., tuple[Any, ...]],
     adopt: Callable[[int], tuple[Any, ...]],
 ) -> Prepared:
@@ -60,7 +110,7 @@ def join(
     return fast_way(function.type, record, otherwise, plainly)
 
 
-def fast_way(type_: FunctionType, record: native.NativePrepared, otherwise: Prepared, plainly: Prepared) -> Prepared:
+def fast_way(type_: FunctionType, record: Record, otherwise: Prepared, plainly: Prepared) -> Prepared:
     """What callers get: `otherwise` settles an answer of the core that asks for it, `plainly` takes arguments that cannot even be
     handed over."""
     floating = [t in _FLOATS for t in type_.params]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .context import CallContext
     from .engine import Engine, Module
     from .image import Image
+    from .prepared import Record
 
 MAX_INSTANCES = 100_000
 
@@ -52,7 +53,7 @@ class Store:
         self._call_engine: CallEngine | None = None
         self.running: list[CallEngine] = []
         """The engines whose guests wait for a host function of this store now."""
-        self._prepared: weakref.WeakSet[native.NativePrepared] | None = None
+        self._prepared: weakref.WeakSet[Record] | None = None
         self.calls = 0
         """Calls in progress."""
         self.closed = False
@@ -99,7 +100,7 @@ class Store:
         return self._call_engine
 
     @property
-    def prepared(self) -> weakref.WeakSet[native.NativePrepared]:
+    def prepared(self) -> weakref.WeakSet[Record]:
         """The prepared calls of the store's functions; `close` waits for none and lets none begin."""
         if self._prepared is None:
             self._prepared = weakref.WeakSet()
@@ -112,8 +113,10 @@ class Store:
     def take_memory_refusal(self) -> bool:
         """True once after a memory.grow was refused by the limits rather than by the memory's type."""
         self.check_open()
-        refused = [native.memory_grow_refused(memory) for memory in self._memories()]
-        return any(refused)
+        refused = [memory for memory in self._memories() if memory.grow_refused]
+        for memory in refused:
+            memory.grow_refused = 0
+        return bool(refused)
 
     def memory_bytes(self) -> int:
         """Bytes of all memories of the store's instances."""
