@@ -15,7 +15,7 @@ from benchmarks.fresh import WrongResult
 from benchmarks.kernel_table import BY_NAME, KERNELS
 from benchmarks.peers import PEERS
 from benchmarks.prepare import NotReady, prepare
-from benchmarks.suites import ABOUT, Options, one_program, run_suite
+from benchmarks.suites import ABOUT, WASMTIME, Options, one_program, run_suite
 
 SUITES = ("compute", *ABOUT)
 EPILOG = """\
@@ -112,10 +112,11 @@ def run_suites(options: argparse.Namespace) -> int:
     if options.rebuild:
         for kernel in KERNELS:
             build.build_wasm(kernel, kernel.wasm)
-    prepare(["ours", *(peer for peer in options.peers if peer != "ours")])
+    suites = options.suites or SUITES
+    prepare(["ours", *(peer for peer in options.peers if peer == WASMTIME or (peer != "ours" and "compute" in suites))])
     facts = machine.describe()
     results = {}
-    for name in options.suites or SUITES:
+    for name in suites:
         if name == "compute":
             results[name] = run_compute(options, facts)
         else:
@@ -130,7 +131,7 @@ def run_program(arguments: Sequence[str]) -> int:
     options = at_least_one_round(program_parser(), arguments)
     if not options.file.is_file():
         program_parser().error(f"{options.file} is no file")
-    prepare(["ours", *options.peers])
+    prepare(["ours", *(peer for peer in options.peers if peer == WASMTIME)])
     facts = machine.describe()
     suite = one_program(options.file, options.arguments, options.stdin.read_text() if options.stdin else "", choices(options))
     write(options, facts, {"program": (report.suite_text(suite, facts), suite.as_json(), report.suite_svg(suite))})

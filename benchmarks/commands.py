@@ -22,10 +22,13 @@ MODULES, QUICK_MODULES = 100_000, 500
 """Modules of the differential run."""
 
 
-def run(command: Sequence[str], cwd: Path = ROOT, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """A command of the tree, with this Python's packages."""
+def run(
+    command: Sequence[str], cwd: Path = ROOT, extra: Mapping[str, str] | None = None, tree: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """A command of the tree, with this Python's packages; `tree`: with the tree's own extension, too."""
     say(f"$ {' '.join(command)}")
-    return subprocess.run(command, cwd=cwd, env={**environment(), **(extra or {})}, capture_output=True, text=True, check=False)
+    variables = environment() if tree else {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=cwd, env={**variables, **(extra or {})}, capture_output=True, text=True, check=False)
 
 
 def build_extension() -> tuple[float, str]:
@@ -59,7 +62,7 @@ def official_suite(quick: bool) -> tuple[int, int, int, str]:
     failed, cases, problems = 0, 0, []
     for tier, *options in chosen:
         words = ["--tier", tier, *filter(None, options)]
-        passed, wrong = spectest(words, [sys.executable])
+        passed, wrong = spectest(words)
         failed, cases = failed + wrong, cases + passed + wrong
         problems += [" ".join(words)] if wrong else []
     if not quick:
@@ -71,11 +74,11 @@ def official_suite(quick: bool) -> tuple[int, int, int, str]:
     return failed, done, wanted, words_of + (f" ({'; '.join(problems)})" if problems else "")
 
 
-def spectest(options: Sequence[str], python: Sequence[str], module: str = "spectest") -> tuple[int, int]:
+def spectest(options: Sequence[str], python: str = sys.executable, tree: bool = True) -> tuple[int, int]:
     """(passed, failed) of one run of the core group; a run that finds nothing is a failure."""
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.json"
-        done = run([*python, "-m", module, "--group", "core", "--json", str(report), *options])
+        done = run([python, "-m", "spectest", "--group", "core", "--json", str(report), *options], tree=tree)
         if not report.exists():
             say(done.stderr.strip()[-2000:])
             return 0, 1
@@ -85,27 +88,12 @@ def spectest(options: Sequence[str], python: Sequence[str], module: str = "spect
 
 def portable() -> tuple[int, int]:
     """(passed, failed) of the interpreter with portable dispatch, built into a folder of its own."""
-    done = run([sys.executable, "-c", "from tests.variants import install, variants; print(install(variants()['portable']))"])
-    python = done.stdout.strip().splitlines()[-1:] if done.returncode == 0 else []
-    if not python:
+    program = "from tests.variants import install, variants; print(install(variants()['portable']))"
+    done = run([sys.executable, "-c", program], tree=False)
+    if done.returncode != 0:
         say(done.stderr.strip()[-2000:])
         return 0, 1
-    return portable_run(python[0])
-
-
-def portable_run(python: str) -> tuple[int, int]:
-    """The suite in the Python of that build; its own extension comes before the tree's."""
-    with tempfile.TemporaryDirectory() as place:
-        report = Path(place) / "report.json"
-        command = [python, "-m", "spectest", "--group", "core", "--tier", "interpreter", "--json", str(report)]
-        say(f"$ {' '.join(command)}")
-        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
-        if not report.exists():
-            say(done.stderr.strip()[-2000:])
-            return 0, 1
-        counts = json.loads(report.read_text())
-    return counts["passed"], counts["failed"] or int(done.returncode != 0)
+    return spectest(["--tier", "interpreter"], done.stdout.strip().splitlines()[-1], tree=False)
 
 
 def differential(modules: int, wanted: int) -> tuple[int, int, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,9 @@ def program_probes(
     ]
     if WASMTIME in options.peers:
         probes.append(Probe(WASMTIME, "programs_wasmtime", task, name, results=results))
+    if options.commands:  # our own command line beside them, from its start to its end
+        command = [sys.executable, "-m", "sandboxhost", "run", str(file), *arguments]
+        probes.append(Probe(OURS, "programs_command", {**task, "command": command}, name, results=results))
     for peer, line in options.commands.items():
         command = command_line(line, str(file), arguments)
         probes.append(Probe(peer, "programs_command", {**task, "command": command}, name, results=results))
