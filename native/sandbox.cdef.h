@@ -129,6 +129,7 @@ sbx_status sbx_call_engine_call(sbx_call_engine *engine, sbx_function *function,
 sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, size_t capacity, sbx_error *err);
 void sbx_call_engine_abandon(sbx_call_engine *engine);
 const sbx_pending_call *sbx_call_engine_pending(const sbx_call_engine *engine);
+bool sbx_call_engine_suspended(const sbx_call_engine *engine);
 void sbx_call_engine_interrupt(sbx_call_engine *engine);
 void sbx_call_engine_clear_interrupt(sbx_call_engine *engine);
 void sbx_call_engine_set_fuel(sbx_call_engine *engine, int64_t fuel);

@@ -359,6 +359,8 @@ const sbx_pending_call *sbx_call_engine_pending(const sbx_call_engine *engine)
     return a && a->status == SBX_HOST_CALL ? &a->pending : NULL;
 }
 
+bool sbx_call_engine_suspended(const sbx_call_engine *engine) { return engine->depth != 0; }
+
 /* Fuel and outcomes. */
 
 void sbx_call_engine_set_fuel(sbx_call_engine *engine, int64_t fuel) { engine->fuel = fuel; }

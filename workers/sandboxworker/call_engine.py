@@ -264,3 +264,35 @@ class CallEngine:
                 f"memory limit of {allowed} bytes reached, then: {cause}", limit="memory", allowed=allowed, function=name
             ) from trap
         raise trap
+
+
+class SpareEngines:
+    """Call engines that closed stores have left, for the next ones: making one maps and protects its stacks. Thread-safe."""
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._spare: list[CallEngine] = []
+
+    def __len__(self) -> int:
+        return len(self._spare)
+
+    def take(self, call_depth: int) -> CallEngine:
+        """One with this call depth, now the caller's."""
+        for engine in reversed(self._spare):
+            if engine.call_depth == call_depth:
+                try:
+                    self._spare.remove(engine)
+                except ValueError:  # another thread was faster
+                    continue
+                return engine
+        return CallEngine(call_depth=call_depth)
+
+    def give(self, engine: CallEngine) -> None:
+        """One that nobody else holds, and on which nothing runs or is suspended."""
+        engine.nested_error = None
+        if len(self._spare) < self._most and not engine.native.suspended:
+            self._spare.append(engine)
+
+
+spare_engines = SpareEngines()
+"""The process's."""

@@ -56,7 +56,7 @@ class FunctionInstance(_Instance):
         """Calls the function on the store's own call engine; inside a host function, on top of the call that is waiting. See
         CallEngine.invoke.
         """
-        return self.store.call_engine().invoke(self, params, context)
+        return self.store.invoke(self, params, context)
 
     def prepare(self) -> Prepared:
         """A Python function that calls this one on the store's own call engine with as little as possible between: one call into

@@ -504,6 +504,11 @@ class NativeCallEngine:
         lib.sbx_call_engine_clear_interrupt(self.pointer)
 
     @property
+    def suspended(self) -> bool:
+        """Whether an activation lies there that nobody has resumed or abandoned."""
+        return bool(lib.sbx_call_engine_suspended(self.pointer))
+
+    @property
     def fuel(self) -> int:
         """Fuel left; only calls in metered modules spend it."""
         return int(lib.sbx_call_engine_fuel(self.pointer))

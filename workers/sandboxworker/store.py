@@ -10,7 +10,7 @@ from sandboxhost.errors import Frame, LinkError
 from sandboxhost.limits import Limits
 
 from . import native, references
-from .call_engine import CallEngine
+from .call_engine import CallEngine, spare_engines
 from .host_calls import HostFunction
 from .module_instance import Extern, FunctionInstance, GlobalInstance, MemoryInstance, ModuleInstance, TableInstance
 from .types import FunctionType, GlobalType, MemoryType, TableType, ValueType, function_type
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .prepared import Record
 
 MAX_INSTANCES = 100_000
+NO_LIMITS = Limits(memory=65_536 * native.PAGE_SIZE, table_elements=10_000_000)
+"""What the specification's types can express at the most, and as many table elements as fit a small machine."""
 
 
 class InstanceRecord(NamedTuple):
@@ -41,7 +43,7 @@ class Store:
 
     def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
         self.engine = engine
-        self.limits = limits or Limits(memory=65_536 * native.PAGE_SIZE, table_elements=10_000_000)
+        self.limits = limits or NO_LIMITS
         self.owned: list[Any] = []  # what must outlive the store's functions
         self.pointer = native.new_store(self.limits.memory_pages, self.limits.table_elements, MAX_INSTANCES, self.owned)
         self.host_functions: list[HostFunction] = []
@@ -51,6 +53,8 @@ class Store:
         self._records: dict[int, InstanceRecord] = {}
         self._known_memories: list[native.Pointer] | None = None
         self._call_engine: CallEngine | None = None
+        self._lent = False
+        """Somebody else may hold the call engine."""
         self.running: list[CallEngine] = []
         """The engines whose guests wait for a host function of this store now."""
         self._prepared: weakref.WeakSet[Record] | None = None
@@ -75,6 +79,9 @@ class Store:
         self.host_functions.clear()
         native.free_store(self.pointer)
         self.owned.clear()  # a WASI environment goes with its descriptors, unless somebody still wants its output
+        if self._call_engine is not None and not self._lent:
+            spare_engines.give(self._call_engine)
+        self._call_engine = None
 
     def __enter__(self) -> Store:
         return self
@@ -95,9 +102,17 @@ class Store:
 
     def own_call_engine(self) -> CallEngine:
         """The engine of calls that no guest of the store waits for."""
+        self._lent = True
+        return self._own_call_engine()
+
+    def _own_call_engine(self) -> CallEngine:
         if self._call_engine is None:
-            self._call_engine = CallEngine(call_depth=self.limits.call_depth)
+            self._call_engine = spare_engines.take(self.limits.call_depth)
         return self._call_engine
+
+    def invoke(self, function: FunctionInstance, params: tuple[Any, ...], context: CallContext | None) -> tuple[Any, ...]:
+        """CallEngine.invoke on the engine that `call_engine` gives."""
+        return (self.running[-1] if self.running else self._own_call_engine()).invoke(function, params, context)
 
     @property
     def prepared(self) -> weakref.WeakSet[Record]:
@@ -108,7 +123,7 @@ class Store:
 
     def use_call_engine(self, engine: CallEngine | None) -> None:
         """Makes `engine` the store's own: a thread's engine serves every store that the thread makes. None: it has none yet."""
-        self._call_engine = engine
+        self._call_engine, self._lent = engine, True
 
     def take_memory_refusal(self) -> bool:
         """True once after a memory.grow was refused by the limits rather than by the memory's type."""
