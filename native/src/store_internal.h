@@ -32,6 +32,11 @@ sbx_status sbx_link_imports(sbx_instance *instance, const sbx_extern *externs, s
 sbx_value sbx_instance_const(sbx_instance *instance, const sbx_image_const *init);
 /* Own globals have their initial values (instance.c). */
 void sbx_instance_init_globals(sbx_instance *instance);
+/* A 32-bit index, a 32-bit offset and an access of at most 16 bytes, rounded up generously. */
+#define SBX_GUARDED_BYTES ((8ull << 30) + SBX_PAGE_SIZE)
+/* That much address space without access, and back; the first `used` bytes may have been mapped (reservation.c). NULL: errno says why. */
+void *sbx_reservation_take(void);
+void sbx_reservation_give(void *base, uint64_t used);
 /* A memory and a table of `min` pages and elements, zero or as the image has them; false when the machine refused, and they must not be
  * used again. */
 bool sbx_memory_reset(sbx_memory *memory, uint64_t min);
