@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.bars import FAIL, PARTLY, ROWS, SKIPPED, Bar, Verdict
+from benchmarks.bars import FAIL, PARTLY, ROWS, SKIPPED, Verdict
 from benchmarks.measurements import Measurements
 from benchmarks.prepare import say
 from benchmarks.tables import table
@@ -32,14 +32,14 @@ def run(options: argparse.Namespace) -> int:
         verdicts.append(verdict)
     facts |= measurements.versions
     if options.json:
-        options.json.write_text(json.dumps(as_json(verdicts, facts), indent=1) + "\n")
+        options.json.write_text(json.dumps(as_json(verdicts, facts, measurements.details()), indent=1) + "\n")
     print(text(verdicts, facts, measurements.quick))
     return 1 if any(verdict.verdict == FAIL for verdict in verdicts) else 0
 
 
-def as_json(verdicts: Sequence[Verdict], facts: dict[str, str]) -> dict[str, Any]:
-    """What `--readme` reads."""
-    return {"machine": facts, "rows": [verdict.as_json() for verdict in verdicts]}
+def as_json(verdicts: Sequence[Verdict], facts: dict[str, str], details: dict[str, Any]) -> dict[str, Any]:
+    """What `--readme` reads, and what the rows were computed from."""
+    return {"machine": facts, "rows": [verdict.as_json() for verdict in verdicts], "suites": details}
 
 
 def text(verdicts: Sequence[Verdict], facts: dict[str, str], quick: bool) -> str:
@@ -72,6 +72,3 @@ def readme(path: Path) -> int:
     print(markdown(verdicts))
     print(f"\nMeasured at commit {facts['commit']} on {where}, by `python -m benchmarks --check`.")
     return 0
-
-
-__all__ = ["Bar", "readme", "run"]

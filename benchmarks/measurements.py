@@ -6,7 +6,7 @@ import argparse
 from functools import cached_property
 from typing import Any
 
-from benchmarks import commands
+from benchmarks import commands, report
 from benchmarks.compute import Figures, measure
 from benchmarks.figures import Suite
 from benchmarks.fresh import Probe, ask, interleave
@@ -36,6 +36,14 @@ class Measurements:
     def versions(self) -> dict[str, str]:
         """Of every contender that was measured."""
         return {}
+
+    def details(self) -> dict[str, Any]:
+        """Every figure of the suites that were measured, round by round."""
+        measured = {name: value for name, value in vars(self).items() if isinstance(value, Suite)}
+        out: dict[str, Any] = {name: suite.as_json() for name, suite in measured.items()}
+        if "compute" in vars(self):
+            out["compute"] = report.as_json(self.compute, {})
+        return out
 
     # ---- compute
 

@@ -92,5 +92,5 @@ def test_a_suite_run_that_finds_nothing_is_a_failure(tmp_path: Path, monkeypatch
 
 def test_json_of_a_check_is_plain() -> None:
     verdict = Bar("a ratio", lambda _: 1.0, "x", 1.15).run(Measurements(options()))
-    data: dict[str, Any] = json.loads(json.dumps(check.as_json([verdict], {"processor": "p"})))
+    data: dict[str, Any] = json.loads(json.dumps(check.as_json([verdict], {"processor": "p"}, {})))
     assert data["rows"][0]["verdict"] == "pass" and data["machine"] == {"processor": "p"}
