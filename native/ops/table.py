@@ -196,9 +196,9 @@ def _floating(prefix: str, letter: str, base: dict[str, int]) -> list[Op]:
     ]
     rows += [op(n, i, one, "unary", f"F{bits}_{n.upper()}(a)") for i, n in enumerate(unary)]
     rows += [
-        op("add", 0, two, "binary", "a + b"),
+        op("add", 0, two, "binary", f"F{bits}_ADD(a, b)"),
         op("sub", 1, two, "binary", "a - b"),
-        op("mul", 2, two, "binary", "a * b"),
+        op("mul", 2, two, "binary", f"F{bits}_MUL(a, b)"),
         op("div", 3, two, "binary", "a / b"),
         op("min", 4, two, "binary", f"F{bits}_MIN(a, b)"),
         op("max", 5, two, "binary", f"F{bits}_MAX(a, b)"),
