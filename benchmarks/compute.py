@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import geometric_mean, median
 from typing import Any
 
+from benchmarks.fresh import WrongResult, ask
 from benchmarks.kernel_table import Kernel
-from benchmarks.prepare import ROOT, environment, say
-
-TIMEOUT_SECONDS = 300.0
-
-
-class WrongResult(Exception):
-    """A contender failed or computed something else; the text says who, where and what."""
+from benchmarks.prepare import say
 
 
 @dataclass
@@ -67,23 +59,7 @@ def measure_once(peer: str, kernel: Kernel, options: Mapping[str, Any]) -> dict[
         "size": kernel.size,
         "options": dict(options),
     }
-    command = [sys.executable, "-m", "benchmarks.peers.child"]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(task),
-            env=environment(),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise WrongResult(f"{peer} on {kernel.name}: no result within {TIMEOUT_SECONDS:.0f} s") from None
-    if done.returncode != 0:
-        raise WrongResult(f"{peer} on {kernel.name}: its process ended with {done.returncode}\n{done.stderr.strip()}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer = ask(f"{peer} on {kernel.name}", "compute", task)
     for size, result, expected in (
         (kernel.small_size, answer["small_result"], kernel.small_checksum),
         (kernel.size, answer["result"], kernel.checksum),
@@ -93,18 +69,28 @@ def measure_once(peer: str, kernel: Kernel, options: Mapping[str, Any]) -> dict[
     return answer
 
 
-def measure(peers: Sequence[str], kernels: Iterable[Kernel], rounds: int, options: Mapping[str, Any]) -> Figures:
-    """All rounds. In each, all peers run each kernel in turn; who begins changes from round to round. Raises WrongResult."""
+def measure(
+    peers: Sequence[str],
+    kernels: Iterable[Kernel],
+    rounds: int,
+    options: Mapping[str, Any],
+    variants: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+) -> Figures:
+    """All rounds. In each, all peers run each kernel in turn; who begins changes from round to round. Raises WrongResult.
+
+    variants: contenders that are a peer with options of their own, {name: (peer, options)}.
+    """
     figures = Figures()
-    chosen = list(kernels)
+    chosen, known = list(kernels), variants or {}
     for kernel in chosen:
         figures.times[kernel.name] = {peer: Times() for peer in peers}
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}")
+        say(f"compute: round {number + 1} of {rounds}")
         first = number % len(peers)
         for kernel in chosen:
             for peer in [*peers[first:], *peers[:first]]:
-                answer = measure_once(peer, kernel, options)
+                name, own_options = known.get(peer, (peer, options))
+                answer = measure_once(name, kernel, own_options)
                 times = figures.times[kernel.name][peer]
                 for column in Times.columns():
                     getattr(times, column).append(answer[column])

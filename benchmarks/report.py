@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from html import escape
 from statistics import median
 from typing import Any
 
 from benchmarks.compute import Figures
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, columns aligned: the first to the left, figures to the right."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        others = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return "| " + " | ".join([first, *others]) + " |"
-
-    rule = "|" + "|".join("-" * (width + 2) if i == 0 else "-" * (width + 1) + ":" for i, width in enumerate(widths)) + "|"
-    return "\n".join([line(head), rule, *map(line, rows)])
+from benchmarks.figures import Suite, shown
+from benchmarks.tables import bars, table
 
 
 def text(figures: Figures, machine: Mapping[str, str]) -> str:
@@ -68,31 +56,18 @@ def as_json(figures: Figures, machine: Mapping[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-BAR, GAP, LEFT, WIDTH, RIGHT = 14, 14, 110, 520, 90
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
-
-
 def svg(figures: Figures) -> str:
     """A bar chart of the median run times, each kernel scaled to its slowest contender."""
-    names = list(next(iter(figures.times.values())))
-    group = BAR * len(names) + GAP
-    height = group * len(figures.times) + 40
-    size = f'width="{LEFT + WIDTH + RIGHT}" height="{height}"'
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">',
-        f'<rect {size} fill="white"/>',
-    ]
-    for i, name in enumerate(names):
-        x = LEFT + 130 * i
-        out.append(f'<rect x="{x}" y="10" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
-        out.append(f'<text x="{x + 15}" y="19">{escape(name)}</text>')
-    for row, (kernel, times) in enumerate(figures.times.items()):
-        top = 34 + row * group
-        slowest = max(median(times[name].run) for name in names)
-        out.append(f'<text x="{LEFT - 8}" y="{top + BAR * len(names) / 2 + 4:.0f}" text-anchor="end">{escape(kernel)}</text>')
-        for i, name in enumerate(names):
-            seconds = median(times[name].run)
-            width, y = WIDTH * seconds / slowest, top + BAR * i
-            out.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{COLOURS[i % len(COLOURS)]}"/>')
-            out.append(f'<text x="{LEFT + width + 5:.1f}" y="{y + BAR - 4}">{seconds * 1e3:.1f} ms</text>')
-    return "\n".join([*out, "</svg>\n"])
+    groups = {kernel: {name: median(times[name].run) for name in times} for kernel, times in figures.times.items()}
+    return bars(groups, lambda _, seconds: f"{seconds * 1e3:.1f} ms")
+
+
+def suite_text(suite: Suite, machine: Mapping[str, str]) -> str:
+    """A suite's report, with what it was measured on."""
+    return suite.text() + "\n\n" + "\n".join(f"{name}: {value}" for name, value in [*machine.items(), *suite.versions.items()])
+
+
+def suite_svg(suite: Suite) -> str:
+    """A bar chart of a suite's medians, each row scaled to its largest."""
+    groups = {row: {name: figure.median(name) for name in figure.values} for row, figure in suite.rows.items()}
+    return bars(groups, lambda row, value: shown(value, suite.rows[row].unit))

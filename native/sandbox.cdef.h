@@ -132,6 +132,7 @@ sbx_status sbx_call_engine_call(sbx_call_engine *engine, sbx_function *function,
 sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, size_t capacity, sbx_error *err);
 void sbx_call_engine_abandon(sbx_call_engine *engine);
 const sbx_pending_call *sbx_call_engine_pending(const sbx_call_engine *engine);
+bool sbx_call_engine_suspended(const sbx_call_engine *engine);
 void sbx_call_engine_interrupt(sbx_call_engine *engine);
 void sbx_call_engine_clear_interrupt(sbx_call_engine *engine);
 void sbx_call_engine_set_fuel(sbx_call_engine *engine, int64_t fuel);
@@ -145,9 +146,25 @@ int sbx_install_fault_handler(void);
 int sbx_thread_enter(void);
 void sbx_thread_leave(void);
 
+/* fresh.h */
+bool sbx_fresh_possible(const sbx_instance *instance);
+sbx_status sbx_fresh_begin(sbx_instance *instance, sbx_error *err);
+sbx_status sbx_fresh_end(sbx_instance *instance);
+
+/* prepared.h; its entries are declared in build_ffi.py */
+#define SBX_PREPARED_ASK ...
+#define SBX_PREPARED_NOT_BEGUN ...
+typedef struct { sbx_instance *fresh; ...; } sbx_prepared;
+bool sbx_prepared_init(sbx_prepared *prepared, sbx_call_engine *engine, sbx_function *function, bool metered);
+uint32_t sbx_prepared_outcome(const sbx_prepared *prepared);
+void sbx_prepared_release(sbx_prepared *prepared);
+void sbx_prepared_discard(sbx_prepared *prepared);
+bool sbx_prepared_bar(sbx_prepared *prepared, bool closed);
+
 /* wasi.h */
 typedef struct sbx_wasi sbx_wasi;
 sbx_wasi *sbx_wasi_new(void);
+bool sbx_wasi_renew(sbx_wasi *wasi);
 void sbx_wasi_free(sbx_wasi *wasi);
 sbx_status sbx_wasi_add_arg(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);
 sbx_status sbx_wasi_add_env(sbx_wasi *wasi, const uint8_t *bytes, size_t length, sbx_error *err);

@@ -19,6 +19,8 @@ void *sbx_malloc(size_t size);
 void *sbx_calloc(size_t count, size_t size);
 void *sbx_realloc(void *block, size_t size);
 void sbx_free(void *block);
+/* Has the kernel back a block that will be filled from end to end at once, instead of page by page at its first writes. */
+void sbx_populate(void *block, size_t size);
 /* Hostile build only (-DSBX_HOSTILE); otherwise does nothing: the n-th allocation from now fails, -1 = never. */
 void sbx_stress_fail_after(long n);
 #endif

@@ -32,6 +32,7 @@ sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, siz
 /* Unwinds the innermost suspended activation without running it (host function failed, cancelled, deadline). */
 void sbx_call_engine_abandon(sbx_call_engine *engine);
 const sbx_pending_call *sbx_call_engine_pending(const sbx_call_engine *engine);
+bool sbx_call_engine_suspended(const sbx_call_engine *engine);
 
 /* Any thread: makes the running guest stop at its next instruction boundary with SBX_INTERRUPTED. Cleared by the engine when delivered,
  * or by clear. Host functions that block poll sbx_call_engine_interrupted. */

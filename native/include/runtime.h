@@ -21,6 +21,8 @@ typedef struct sbx_memory {
     uint8_t has_max;      /* the type declares a maximum */
     uint8_t grow_refused; /* set when a grow that the type allows was refused (the store's limit, or the machine's); the call
                            * engine's user reads and clears it */
+    uint8_t runs_mapped;  /* page runs of the image are mapped in it */
+    uint8_t runs_copied;  /* ... but one of them could only be copied: a reset does not bring it back */
     sbx_store *store;
 } sbx_memory;
 

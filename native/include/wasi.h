@@ -10,6 +10,8 @@
 typedef struct sbx_wasi sbx_wasi;
 
 sbx_wasi *sbx_wasi_new(void); /* NULL: no memory */
+/* As if new, for the functions that were bound to it; false: no memory, and it can only be freed. */
+bool sbx_wasi_renew(sbx_wasi *wasi);
 void sbx_wasi_free(sbx_wasi *wasi); /* closes every descriptor; NULL is allowed */
 
 /* Arguments and variables: bytes without NUL, at most 64 MiB in all; the first argument is the program's name, a variable

@@ -77,28 +77,10 @@ void sbx_arena_release(sbx_arena *arena)
 
 #ifndef SBX_HOSTILE
 
-/* Large blocks are a compilation's buffers, filled from end to end: in small pages their faults alone were a tenth of its time. */
-static void *in_large_pages(void *block, size_t size)
-{
-#ifdef MADV_HUGEPAGE
-    if (block && size >= LARGE) {
-        uintptr_t first = ((uintptr_t)block + PAGE - 1) & ~(uintptr_t)(PAGE - 1), end = ((uintptr_t)block + size) & ~(uintptr_t)(PAGE - 1);
-        madvise((void *)first, end - first, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
-    }
-#else
-    (void)size;
-#endif
-    return block;
-}
+void *sbx_malloc(size_t size) { return malloc(size ? size : 1); }
+void *sbx_calloc(size_t count, size_t size) { return count && size ? calloc(count, size) : calloc(1, 1); }
+void *sbx_realloc(void *block, size_t size) { return realloc(block, size ? size : 1); }
 
-void *sbx_malloc(size_t size) { return in_large_pages(malloc(size ? size : 1), size); }
-void *sbx_realloc(void *block, size_t size) { return in_large_pages(realloc(block, size ? size : 1), size); }
-
-void *sbx_calloc(size_t count, size_t size)
-{
-    void *block = count && size ? calloc(count, size) : calloc(1, 1);
-    return block ? in_large_pages(block, count * size) : NULL;
-}
 void sbx_free(void *block) { free(block); }
 void sbx_stress_fail_after(long n) { (void)n; }
 
@@ -169,3 +151,14 @@ void sbx_free(void *block)
 }
 
 #endif
+
+void sbx_populate(void *block, size_t size)
+{
+#ifdef MADV_POPULATE_WRITE
+    uintptr_t first = ((uintptr_t)block + PAGE - 1) & ~(uintptr_t)(PAGE - 1), end = ((uintptr_t)block + size) & ~(uintptr_t)(PAGE - 1);
+    if (size >= LARGE && end > first)
+        madvise((void *)first, end - first, MADV_POPULATE_WRITE); /* a refusal changes nothing */
+#else
+    (void)block, (void)size;
+#endif
+}

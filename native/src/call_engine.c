@@ -143,11 +143,19 @@ static void end_activation(sbx_call_engine *engine)
 
 static u32 larger(u32 a, u32 b) { return a > b ? a : b; }
 
+static u64 normal(u64 value, sbx_valtype type) { return type == SBX_I32 || type == SBX_F32 ? (u32)value : value; }
+
 static void normalise(u64 *values, const sbx_valtype *types, u32 n)
 {
     for (u32 i = 0; i < n; i++)
-        if (types[i] == SBX_I32 || types[i] == SBX_F32)
-            values[i] = (u32)values[i];
+        values[i] = normal(values[i], types[i]);
+}
+
+/* A loop: signatures are short, and a call of memcpy costs more than the values. */
+static void carry(u64 *to, const u64 *from, const sbx_valtype *types, u32 n)
+{
+    for (u32 i = 0; i < n; i++)
+        to[i] = normal(from[i], types[i]);
 }
 
 static const sbx_functype *type_of(const sbx_function *function) { return function->type; }
@@ -202,8 +210,7 @@ static sbx_status run(sbx_call_engine *engine, u64 *values, size_t capacity, boo
             sbx_valtype result = type->types[type->params];
             memcpy(a->values, result == SBX_F32 || result == SBX_F64 ? (void *)&engine->dacc : (void *)&engine->acc, sizeof *values);
         }
-        normalise(a->values, type->types + type->params, type->results);
-        memcpy(values, a->values, type->results * sizeof *values);
+        carry(values, a->values, type->types + type->params, type->results);
         end_activation(engine);
         return SBX_OK;
     case SBX_INTERRUPTED:
@@ -250,7 +257,7 @@ static sbx_status exhausted(sbx_call_engine *engine, sbx_error *err)
 /* Stands in for the caller of a host function that the embedder calls directly: no memory. */
 static sbx_instance nobody;
 
-static sbx_status call_locked(sbx_call_engine *engine, sbx_function *function, u64 *values, size_t capacity, sbx_error *err)
+sbx_status sbx_call_taken(sbx_call_engine *engine, sbx_function *function, u64 *values, size_t capacity, sbx_error *err)
 {
     const sbx_functype *type = type_of(function);
     if (type->params > capacity)
@@ -264,13 +271,18 @@ static sbx_status call_locked(sbx_call_engine *engine, sbx_function *function, u
     sbx_store *store = function->instance ? function->instance->store : NULL, *taken;
     if (!take_store(engine, store, &taken))
         return sbx_fail(err, SBX_BUSY, SBX_NO_OFFSET, "the store is in use by another call engine");
-    engine->activations[engine->depth++] =
-        (sbx_activation){.base = engine->csp, .values = base, .function = function, .store = taken, .guest_base = engine->guest_sp};
+    /* Nothing else in it is read before it was suspended. */
+    sbx_activation *a = &engine->activations[engine->depth++];
+    a->base = engine->csp;
+    a->values = base;
+    a->function = function;
+    a->store = taken;
+    a->guest_base = engine->guest_sp;
+    a->status = SBX_OK;
     /* Behind what a suspended activation left there. */
     engine->guest_sp = (char *)(((uintptr_t)engine->guest_sp - 256) & ~(uintptr_t)15);
     engine->resume = 0;
-    memcpy(base, values, type->params * sizeof *values);
-    normalise(base, type->types, type->params);
+    carry(base, values, type->types, type->params);
     engine->trap = 0;
     engine->trace_top = engine->trace_base = NULL;
     engine->trace_pc = NULL;
@@ -283,21 +295,22 @@ static sbx_status call_locked(sbx_call_engine *engine, sbx_function *function, u
 
 static sbx_status enter(sbx_call_engine *engine, sbx_error *err)
 {
-    if (__atomic_exchange_n(&engine->busy, 1, __ATOMIC_ACQUIRE))
+    if (!sbx_engine_take(engine, SBX_BUSY_CALL))
         return sbx_fail(err, SBX_BUSY, SBX_NO_OFFSET, "the call engine is in use by another thread");
     return SBX_OK;
 }
 
-static void leave(sbx_call_engine *engine) { __atomic_store_n(&engine->busy, 0, __ATOMIC_RELEASE); }
+static sbx_status leave(sbx_call_engine *engine, sbx_status status)
+{
+    engine->unread = status != SBX_OK;
+    sbx_engine_leave(engine);
+    return status;
+}
 
 sbx_status sbx_call_engine_call(sbx_call_engine *engine, sbx_function *function, uint64_t *values, size_t capacity, sbx_error *err)
 {
     sbx_status status = enter(engine, err);
-    if (status)
-        return status;
-    status = call_locked(engine, function, values, capacity, err);
-    leave(engine);
-    return status;
+    return status ? status : leave(engine, sbx_call_taken(engine, function, values, capacity, err));
 }
 
 sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, size_t capacity, sbx_error *err)
@@ -307,8 +320,7 @@ sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, siz
         return status;
     sbx_activation *a = innermost(engine);
     if (!a) {
-        leave(engine);
-        return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "no suspended call to resume");
+        return leave(engine, sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "no suspended call to resume"));
     }
     engine->pc = a->pc;
     engine->fp = a->fp;
@@ -332,9 +344,7 @@ sbx_status sbx_call_engine_resume(sbx_call_engine *engine, uint64_t *values, siz
     bool retry = a->resume == SBX_RESUME_HOST && a->status != SBX_HOST_CALL;
     engine->callee = a->callee;
     engine->callee_fp = a->callee_fp;
-    status = run(engine, values, capacity, retry, err);
-    leave(engine);
-    return status;
+    return leave(engine, run(engine, values, capacity, retry, err));
 }
 
 void sbx_call_engine_abandon(sbx_call_engine *engine)
@@ -348,6 +358,8 @@ const sbx_pending_call *sbx_call_engine_pending(const sbx_call_engine *engine)
     const sbx_activation *a = innermost(engine);
     return a && a->status == SBX_HOST_CALL ? &a->pending : NULL;
 }
+
+bool sbx_call_engine_suspended(const sbx_call_engine *engine) { return engine->depth != 0; }
 
 /* Fuel and outcomes. */
 

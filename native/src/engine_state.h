@@ -85,7 +85,8 @@ struct sbx_call_engine {
     u32 (*host_entry)(sbx_call_engine *);
     u32 (*runtime_entry)(sbx_call_engine *, sbx_instance *, u32 op, u64 *values, u32 one, u32 two);
     u32 interrupt;             /* atomic: an interrupt is pending */
-    u32 busy;                  /* atomic: a thread is inside */
+    u32 unread;                /* the last call did not end well, and what is told of it belongs to who made it (prepared.c) */
+    uintptr_t busy;            /* atomic: a thread is inside; SBX_BUSY_CALL or the prepared call (prepared.c) */
     u32 depth, nesting;        /* activations in use, allowed */
     sbx_activation *activations;
     pthread_mutex_t table_lock;
@@ -105,6 +106,16 @@ extern const sbx_handler sbx_interpreter_table[SBX_IR_COUNT];
 extern const u16 sbx_entry_code[2], sbx_cross_code[1];
 /* Runs from the state in the engine until a handler leaves; the outcome is engine->status. */
 void sbx_interpret(sbx_call_engine *engine);
+enum { SBX_BUSY_CALL = 1 };
+/* Takes an engine that nobody is inside of; false when somebody is. A full barrier. */
+static inline bool sbx_engine_take(sbx_call_engine *engine, uintptr_t by)
+{
+    uintptr_t nobody = 0;
+    return __atomic_compare_exchange_n(&engine->busy, &nobody, by, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+static inline void sbx_engine_leave(sbx_call_engine *engine) { __atomic_store_n(&engine->busy, 0, __ATOMIC_RELEASE); }
+/* sbx_call_engine_call for who has taken the engine. */
+sbx_status sbx_call_taken(sbx_call_engine *engine, sbx_function *function, u64 *values, size_t capacity, sbx_error *err);
 /* What a thread may still use of its native stack, in bytes. */
 size_t sbx_native_stack_left(void);
 /* Points the backtrace at where the engine stands. */

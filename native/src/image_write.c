@@ -323,6 +323,7 @@ static sbx_status write_image(writer *w, uint64_t *size)
     if (!sbx_image_place(w->bytes, w->offsets, &total))
         return too_large(w, "sections");
     w->out = sbx_calloc(1, total);
+    sbx_populate(w->out, w->out ? total : 0);
     if (!w->out)
         return sbx_fail(w->err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory for an image of %llu bytes", (unsigned long long)total);
     header.size = total;

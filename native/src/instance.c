@@ -88,7 +88,7 @@ static sbx_status make_tables_and_memories(sbx_instance *instance, sbx_error *er
     return status;
 }
 
-static void make_globals(sbx_instance *instance)
+void sbx_instance_init_globals(sbx_instance *instance)
 {
     const sbx_image_global *globals = SBX_IMAGE_AT(instance->image, GLOBALS, sbx_image_global) + instance->imported_global_count;
     for (uint32_t i = 0; i < instance->own_global_count; i++)
@@ -103,7 +103,7 @@ static sbx_status build(sbx_instance *instance, const sbx_extern *externs, size_
     if (status == SBX_OK)
         status = make_tables_and_memories(instance, err);
     if (status == SBX_OK)
-        make_globals(instance);
+        sbx_instance_init_globals(instance);
     return status;
 }
 

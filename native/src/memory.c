@@ -5,8 +5,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A 32-bit index, a 32-bit offset and an access of at most 16 bytes, rounded up generously. */
-#define GUARDED_BYTES ((8ull << 30) + SBX_PAGE_SIZE)
 /* Behind an explicitly checked memory: turns an error of ours into a fault. */
 #define GUARD_BYTES SBX_PAGE_SIZE
 _Static_assert(sizeof(size_t) == 8, "memories reserve more address space than 32 bits have");
@@ -16,7 +14,10 @@ static void memory_destroy(void *object)
     sbx_memory *memory = object;
     if (!memory->base)
         return;
-    munmap(memory->base, memory->reserved);
+    if (memory->guarded)
+        sbx_reservation_give(memory->base, memory->size);
+    else
+        munmap(memory->base, memory->reserved);
     memory->store->pages_used -= memory->size / SBX_PAGE_SIZE;
 }
 
@@ -33,9 +34,10 @@ static sbx_status check_type(const sbx_limits *limits, sbx_error *err)
 static sbx_status reserve(sbx_memory *memory, uint64_t pages, sbx_error *err)
 {
     uint64_t reachable = memory->cap_pages ? memory->cap_pages : 1;
-    memory->reserved = memory->guarded ? GUARDED_BYTES : reachable * SBX_PAGE_SIZE + GUARD_BYTES;
-    void *base = mmap(NULL, memory->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
+    memory->reserved = memory->guarded ? SBX_GUARDED_BYTES : reachable * SBX_PAGE_SIZE + GUARD_BYTES;
+    void *base = memory->guarded ? sbx_reservation_take()
+                                 : mmap(NULL, memory->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!base || base == MAP_FAILED)
         return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "cannot reserve %llu bytes of address space for a memory: %s",
                         (unsigned long long)memory->reserved, strerror(errno));
     memory->base = base;
@@ -95,6 +97,25 @@ int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta)
     store->pages_used += delta;
     memory->size += delta * SBX_PAGE_SIZE;
     return (int64_t)old;
+}
+
+/* Up to this size a memory is cleared: 1 us for 64 KiB in the cache; dropping pages and faulting them in again costs 2 us and more. */
+#define CLEAR_UP_TO SBX_PAGE_SIZE
+
+/* Dropped pages come back as what is mapped there: zero, or the image's. */
+bool sbx_memory_reset(sbx_memory *memory, uint64_t min)
+{
+    uint64_t bytes = min * SBX_PAGE_SIZE;
+    if (memory->size <= CLEAR_UP_TO && !memory->runs_mapped)
+        memset(memory->base, 0, memory->size);
+    else if (memory->size && madvise(memory->base, memory->size, MADV_DONTNEED) != 0)
+        return false;
+    if (memory->size > bytes && mprotect(memory->base + bytes, memory->size - bytes, PROT_NONE) != 0)
+        return false;
+    memory->store->pages_used -= memory->size / SBX_PAGE_SIZE - min;
+    memory->size = bytes;
+    memory->grow_refused = 0;
+    return true;
 }
 
 sbx_trap sbx_memory_fill(sbx_memory *memory, uint64_t to, uint8_t value, uint64_t count)

@@ -105,28 +105,26 @@ static inline double sbx_sqrt(double x) { __asm__("sqrtsd %0, %0" : "+x"(x)); re
 #define F32_SQRT(x) sqrtf(x)
 #define F64_SQRT(x) sqrt(x)
 #endif
-/* Sums and products: of two NaNs the first, as in machine code. In C the compiler may exchange the operands. */
+/* Of two NaNs the processor answers the first, and a compiler may exchange the operands of + and *: the order is kept, so that both
+ * executors give the same bits. */
 #if defined(__x86_64__)
-#if defined(__clang__)
-#define SSE_OPERAND "x" /* "xm" would always be memory */
-#else
-#define SSE_OPERAND "xm"
-#endif
-#define SSE_BINARY(type, instruction, a, b) ({ type first_ = (a); __asm__(instruction " %1, %0" : "+x"(first_) : SSE_OPERAND((type)(b))); first_; })
-#define F32_ADD(a, b) SSE_BINARY(float, "addss", a, b)
-#define F64_ADD(a, b) SSE_BINARY(double, "addsd", a, b)
-#define F32_MUL(a, b) SSE_BINARY(float, "mulss", a, b)
-#define F64_MUL(a, b) SSE_BINARY(double, "mulsd", a, b)
+static inline float sbx_addf(float a, float b) { __asm__("addss %1, %0" : "+x"(a) : "xm"(b)); return a; }
+static inline double sbx_add(double a, double b) { __asm__("addsd %1, %0" : "+x"(a) : "xm"(b)); return a; }
+static inline float sbx_mulf(float a, float b) { __asm__("mulss %1, %0" : "+x"(a) : "xm"(b)); return a; }
+static inline double sbx_mul(double a, double b) { __asm__("mulsd %1, %0" : "+x"(a) : "xm"(b)); return a; }
+#define F32_ADD(a, b) sbx_addf(a, b)
+#define F64_ADD(a, b) sbx_add(a, b)
+#define F32_MUL(a, b) sbx_mulf(a, b)
+#define F64_MUL(a, b) sbx_mul(a, b)
 #else
 #define F32_ADD(a, b) ((a) + (b))
 #define F64_ADD(a, b) ((a) + (b))
 #define F32_MUL(a, b) ((a) * (b))
 #define F64_MUL(a, b) ((a) * (b))
 #endif
-
-/* min and max: a NaN wins, of two the first, as in machine code; -0 is smaller than +0. */
-#define F32_MIN(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float32(sbx_bits32(a) | sbx_bits32(b)) : (a) < (b) ? (a) : (b))
-#define F64_MIN(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float64(sbx_bits64(a) | sbx_bits64(b)) : (a) < (b) ? (a) : (b))
-#define F32_MAX(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float32(sbx_bits32(a) & sbx_bits32(b)) : (a) > (b) ? (a) : (b))
-#define F64_MAX(a, b) ((a) != (a) ? (a) + (a) : (b) != (b) ? (b) + (b) : (a) == (b) ? sbx_float64(sbx_bits64(a) & sbx_bits64(b)) : (a) > (b) ? (a) : (b))
+/* min and max: NaN wins; -0 is smaller than +0. */
+#define F32_MIN(a, b) ((a) != (a) || (b) != (b) ? F32_ADD(a, b) : (a) == (b) ? sbx_float32(sbx_bits32(a) | sbx_bits32(b)) : (a) < (b) ? (a) : (b))
+#define F64_MIN(a, b) ((a) != (a) || (b) != (b) ? F64_ADD(a, b) : (a) == (b) ? sbx_float64(sbx_bits64(a) | sbx_bits64(b)) : (a) < (b) ? (a) : (b))
+#define F32_MAX(a, b) ((a) != (a) || (b) != (b) ? F32_ADD(a, b) : (a) == (b) ? sbx_float32(sbx_bits32(a) & sbx_bits32(b)) : (a) > (b) ? (a) : (b))
+#define F64_MAX(a, b) ((a) != (a) || (b) != (b) ? F64_ADD(a, b) : (a) == (b) ? sbx_float64(sbx_bits64(a) & sbx_bits64(b)) : (a) > (b) ? (a) : (b))
 #endif

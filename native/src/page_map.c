@@ -30,6 +30,7 @@ sbx_status sbx_map_runs(const sbx_image *image, sbx_memory *memory, sbx_error *e
 {
     const sbx_image_run *runs = SBX_IMAGE_AT(image, RUNS, sbx_image_run);
     uint64_t pages = image->header->sections[SBX_IMAGE_DATA_PAGES].offset;
+    bool mapped = false;
     for (uint32_t i = 0; i < image->header->run_count; i++) {
         uint8_t *to = memory->base + runs[i].memory_offset;
         uint64_t from = pages + runs[i].pages_offset, length = runs[i].length;
@@ -37,11 +38,17 @@ sbx_status sbx_map_runs(const sbx_image *image, sbx_memory *memory, sbx_error *e
         if (!sbx_memory_contains(memory, runs[i].memory_offset, length))
             return sbx_fail(err, SBX_USAGE, SBX_NO_OFFSET, "a page run outside the memory");
         if (mappable(image, length)) {
-            if (mmap(to, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, image->fd, (off_t)from) == to)
+            if (memory->runs_mapped)
                 continue;
+            if (mmap(to, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, image->fd, (off_t)from) == to) {
+                mapped = true;
+                continue;
+            }
             close_hole(to, length);
+            memory->runs_copied = 1;
         }
         memcpy(to, image->base + from, length);
     }
+    memory->runs_mapped |= mapped;
     return SBX_OK;
 }

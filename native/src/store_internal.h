@@ -30,6 +30,17 @@ void sbx_instance_prefault(sbx_instance *instance, uint64_t references);
 sbx_status sbx_link_imports(sbx_instance *instance, const sbx_extern *externs, size_t count, sbx_error *err);
 /* Value of a constant expression: what it names is already there (segments.c). */
 sbx_value sbx_instance_const(sbx_instance *instance, const sbx_image_const *init);
-/* Puts the image's page runs into memory 0 (page_map.c). */
+/* Own globals have their initial values (instance.c). */
+void sbx_instance_init_globals(sbx_instance *instance);
+/* A 32-bit index, a 32-bit offset and an access of at most 16 bytes, rounded up generously. */
+#define SBX_GUARDED_BYTES ((8ull << 30) + SBX_PAGE_SIZE)
+/* That much address space without access, and back; the first `used` bytes may have been mapped (reservation.c). NULL: errno says why. */
+void *sbx_reservation_take(void);
+void sbx_reservation_give(void *base, uint64_t used);
+/* A memory and a table of `min` pages and elements, zero or as the image has them; false when the machine refused, and they must not be
+ * used again. */
+bool sbx_memory_reset(sbx_memory *memory, uint64_t min);
+bool sbx_table_reset(sbx_table *table, uint64_t min);
+/* Puts the image's page runs into memory 0 (page_map.c); those that are mapped already show their first contents after a reset. */
 sbx_status sbx_map_runs(const sbx_image *image, sbx_memory *memory, sbx_error *err);
 #endif

@@ -82,6 +82,23 @@ int64_t sbx_table_grow(sbx_table *table, uint64_t delta, uint64_t init)
     return (int64_t)old;
 }
 
+bool sbx_table_reset(sbx_table *table, uint64_t min)
+{
+    table_box *box = (table_box *)table;
+    if (table->size > min) { /* gives back what it grew by */
+        uint64_t capacity = min ? min : 1;
+        uint64_t *elements = sbx_realloc(table->elements, capacity * sizeof *elements);
+        if (!elements)
+            return false;
+        table->elements = elements;
+        box->capacity = capacity;
+    }
+    set(table->elements, min, 0);
+    table->store->table_elements_used -= table->size - min;
+    table->size = min;
+    return true;
+}
+
 static bool contains(const sbx_table *table, uint64_t first, uint64_t count)
 {
     return count <= table->size && first <= table->size - count;

@@ -37,7 +37,7 @@ typedef struct x64_label {
 
 /* Code out of line, emitted behind the function. */
 typedef struct x64_cold { uint8_t kind; uint32_t value; size_t jump, back; const uint8_t *instruction; } x64_cold;
-enum { COLD_TRAP, COLD_POLL, COLD_FUEL, COLD_CALL };
+enum { COLD_TRAP, COLD_POLL, COLD_FUEL, COLD_CALL, COLD_TRUNCATE /* value: the float register, | 32 for f64, | 64 when the least i64 is valid */ };
 
 typedef struct x64_call_site { size_t field; uint32_t function; } x64_call_site;
 
@@ -152,6 +152,7 @@ uint8_t x64_setcc(sbx_x64 *c, uint8_t cc);
 void x64_access(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
 void x64_runtime(sbx_x64 *c, uint32_t opcode, uint32_t params, uint32_t one, uint32_t two, int result);
 void x64_control(sbx_x64 *c, uint32_t opcode);
+void x64_cold_truncate(sbx_x64 *c, const x64_cold *cold);
 void x64_condition(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
 void x64_charge(sbx_x64 *c);
 void x64_epilogue(sbx_x64 *c);

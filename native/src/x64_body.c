@@ -138,6 +138,10 @@ static void emit_cold(sbx_x64 *c)
     for (size_t i = 0; i < c->cold_count && !c->b.failed; i++) {
         const x64_cold *cold = &c->colds[i];
         x64_patch(&c->b, cold->jump, c->b.size);
+        if (cold->kind == COLD_TRUNCATE) {
+            x64_cold_truncate(c, cold);
+            continue;
+        }
         if (cold->kind == COLD_TRAP)
             x64_move_constant(&c->b, RAX, cold->value);
         else if (cold->kind == COLD_FUEL)
@@ -339,6 +343,10 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     c->options = options;
     c->err = err;
     c->cpu = sbx_x64_cpu();
+    /* Room for what most modules need: pages are taken when they are written, and a buffer that never moves costs least. */
+    if (x64_room(&c->b, module->code_bytes * 2 + EXPANSION_FLOOR))
+        sbx_populate(c->b.bytes, module->code_bytes * 3 / 2);
+    x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + EXPANSION_FLOOR, 1);
     sbx_x64_stubs(c);
     return c;
 }

@@ -23,7 +23,8 @@ typedef struct x64_fact { uint8_t level, holds; uint64_t value; } x64_fact;
 typedef struct x64_state { x64_fact regs[16]; int32_t frame; /* bytes that rbp was moved */ bool reached; } x64_state;
 
 /* The comparison that stands right before a conditional jump. */
-enum { COMPARED_NOTHING, COMPARED_INDEX /* size of `table` with `reg` */, COMPARED_INDEX_TURNED, COMPARED_NULL, COMPARED_TYPE, COMPARED_END, COMPARED_SIZE };
+enum { COMPARED_NOTHING, COMPARED_INDEX /* size of `table` with `reg` */, COMPARED_INDEX_TURNED, COMPARED_NULL, COMPARED_TYPE, COMPARED_END, COMPARED_SIZE,
+       COMPARED_REGISTERS };
 typedef struct x64_comparison { uint8_t kind, reg; uint64_t value; } x64_comparison;
 
 typedef struct x64_check {

@@ -265,7 +265,9 @@ static void compare(x64_check *c, const x64_instruction *i)
 {
     const x64_fact *base = i->rm.memory && i->rm.base < XMM0 ? &c->now.regs[i->rm.base] : NULL, *reg = i->reg < XMM0 ? &c->now.regs[i->reg] : NULL;
     bool immediate = i->form->digit != NO_REG, turned = i->opcode == 0x3B;
-    if (base && base->holds == HOLDS_TABLE && i->rm.disp == FIELD(sbx_table, size) && !immediate && i->width == 8)
+    if (!i->rm.memory && turned && i->width == 8)
+        c->compared = (x64_comparison){COMPARED_REGISTERS, i->reg, i->rm.base};
+    else if (base && base->holds == HOLDS_TABLE && i->rm.disp == FIELD(sbx_table, size) && !immediate && i->width == 8)
         c->compared = (x64_comparison){turned ? COMPARED_INDEX_TURNED : COMPARED_INDEX, i->reg, base->value};
     else if (base && base->holds == HOLDS_MEMORY && i->width == 8 && immediate && i->immediate >= 0)
         c->compared = (x64_comparison){COMPARED_SIZE, NO_REG, (uint64_t)i->immediate};
@@ -282,6 +284,8 @@ static void jump_not_taken(x64_check *c, uint8_t cc)
         set(c, k->reg, c->now.regs[k->reg].level, HOLDS_INDEX, k->value);
     else if (k->kind == COMPARED_NULL && cc == CC_E)
         set(c, k->reg, ANY_VALUE, HOLDS_FUNCTION_OR_OTHER, 0);
+    else if (k->kind == COMPARED_REGISTERS && cc == CC_NE && c->now.regs[k->value].level < c->now.regs[k->reg].level) /* equal to a smaller one */
+        c->now.regs[k->reg].level = c->now.regs[k->value].level;
     else if (k->kind == COMPARED_TYPE && cc == CC_NE)
         set(c, k->reg, ANY_VALUE, HOLDS_FUNCTION, k->value);
     else if (k->kind == COMPARED_END && cc == CC_A && (uint32_t)k->value > c->extent[k->value >> 32])

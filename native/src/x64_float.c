@@ -117,6 +117,45 @@ static void to_int(sbx_x64 *c, uint8_t flags)
     x64_push_reg(c, to);
 }
 
+/* Truncation that traps: through a 64-bit integer, which the instruction makes INT64_MIN of when the value does not fit. */
+static void truncate(sbx_x64 *c, bool wide, bool is_signed, bool to_long)
+{
+    x64_entry a = x64_take(c);
+    uint8_t from = x64_in_reg(c, &a), to = x64_alloc(c, CLASS_INT);
+    x64_op(&c->b, scalar(wide, 0x2C), W, to, x64_reg(from));
+    if (to_long) {
+        x64_move_constant(&c->b, SCRATCH, (uint64_t)INT64_MIN);
+        x64_op(&c->b, 0x3B, W, to, x64_reg(SCRATCH));
+    } else {
+        x64_op(&c->b, is_signed ? 0x63 : 0x8B, is_signed ? W : 0, SCRATCH, x64_reg(to)); /* what an i32 can hold of it */
+        x64_op(&c->b, 0x3B, W, to, x64_reg(SCRATCH));
+    }
+    size_t jump = x64_jcc(&c->b, to_long ? CC_E : CC_NE, 0);
+    x64_cold_path(c, COLD_TRUNCATE, (from - XMM0) | (wide ? 32u : 0) | (to_long ? 64u : 0), jump, c->b.size);
+    if (is_signed && !to_long)
+        x64_op(&c->b, 0x8B, 0, to, x64_reg(to)); /* zero-extended, as all i32 are */
+    x64_push_reg(c, to);
+}
+
+/* Why a truncation failed: NaN, or out of range; or it did not, for the least i64 is a number too. */
+void x64_cold_truncate(sbx_x64 *c, const x64_cold *cold)
+{
+    uint8_t from = XMM(cold->value & 31);
+    bool wide = cold->value & 32;
+    load_mask(c, XSCRATCH, wide ? 0xC3E0000000000000u : 0xDF000000u);
+    x64_op(&c->b, packed(wide, 0x2E), 0, from, x64_reg(XSCRATCH));
+    size_t nan = x64_jcc(&c->b, CC_P, 0);
+    if (cold->value & 64)
+        x64_patch(&c->b, x64_jcc(&c->b, CC_E, 0), cold->back);
+    x64_move_constant(&c->b, RAX, SBX_TRAP_INTEGER_OVERFLOW);
+    x64_mark(c, cold->instruction);
+    x64_call(&c->b, c->stubs.trap);
+    x64_patch(&c->b, nan, c->b.size);
+    x64_move_constant(&c->b, RAX, SBX_TRAP_INVALID_CONVERSION);
+    x64_mark(c, cold->instruction);
+    x64_call(&c->b, c->stubs.trap);
+}
+
 bool x64_float(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
 {
     bool wide = info->params[0] == SBX_F64;
@@ -148,6 +187,9 @@ bool x64_float(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
     case SBX_WASM_f64_reinterpret_i64: to_float(c, OP(0x66, 0x0F, 0x6E), W, false); return true;
     case SBX_WASM_i32_reinterpret_f32: to_int(c, 0); return true;
     case SBX_WASM_i64_reinterpret_f64: to_int(c, W); return true;
+    case SBX_WASM_i32_trunc_f32_s: case SBX_WASM_i32_trunc_f64_s: truncate(c, wide, true, false); return true;
+    case SBX_WASM_i32_trunc_f32_u: case SBX_WASM_i32_trunc_f64_u: truncate(c, wide, false, false); return true;
+    case SBX_WASM_i64_trunc_f32_s: case SBX_WASM_i64_trunc_f64_s: truncate(c, wide, true, true); return true;
     default: return false;
     }
 }

@@ -8,29 +8,35 @@
 
 enum { DEFAULT_DESCRIPTORS = 1024, MAX_DESCRIPTORS = 1 << 20, FIRST_DESCRIPTORS = 16 };
 
-sbx_wasi *sbx_wasi_new(void)
+/* From all zero to what grants nothing. */
+static bool set_up(sbx_wasi *wasi)
 {
-    sbx_wasi *wasi = sbx_calloc(1, sizeof *wasi);
-    if (!wasi)
-        return NULL;
     wasi->descriptors = sbx_calloc(FIRST_DESCRIPTORS, sizeof *wasi->descriptors);
-    if (!wasi->descriptors) {
-        sbx_free(wasi);
-        return NULL;
-    }
+    if (!wasi->descriptors)
+        return false;
     wasi->descriptor_count = FIRST_DESCRIPTORS;
     wasi->descriptor_limit = DEFAULT_DESCRIPTORS;
     for (uint32_t fd = 0; fd < 3; fd++)
         sbx_wasi_stdio_null(wasi, fd, NULL);
     sbx_wasi_clock_virtual(wasi, 0, 0);
     sbx_wasi_random_seed(wasi, 0);
+    return true;
+}
+
+sbx_wasi *sbx_wasi_new(void)
+{
+    sbx_wasi *wasi = sbx_calloc(1, sizeof *wasi);
+    if (!wasi)
+        return NULL;
+    if (!set_up(wasi)) {
+        sbx_free(wasi);
+        return NULL;
+    }
     return wasi;
 }
 
-void sbx_wasi_free(sbx_wasi *wasi)
+static void tear_down(sbx_wasi *wasi)
 {
-    if (!wasi)
-        return;
     for (uint32_t fd = 0; fd < wasi->descriptor_count; fd++)
         sbx_wasi_descriptor_close(wasi, fd);
     for (int i = 0; i < 3; i++)
@@ -38,7 +44,21 @@ void sbx_wasi_free(sbx_wasi *wasi)
     sbx_free(wasi->args.bytes);
     sbx_free(wasi->env.bytes);
     sbx_free(wasi->descriptors);
+}
+
+void sbx_wasi_free(sbx_wasi *wasi)
+{
+    if (!wasi)
+        return;
+    tear_down(wasi);
     sbx_free(wasi);
+}
+
+bool sbx_wasi_renew(sbx_wasi *wasi)
+{
+    tear_down(wasi);
+    memset(wasi, 0, offsetof(sbx_wasi, bindings)); /* these stay: functions point to them */
+    return set_up(wasi);
 }
 
 sbx_status sbx_wasi_limit(sbx_wasi *wasi, uint32_t descriptors, uint64_t random_bytes, sbx_error *err)

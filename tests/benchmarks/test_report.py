@@ -7,9 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import report
+from benchmarks import report, tables
 from benchmarks.__main__ import main, parser
-from benchmarks.compute import Figures, Times, WrongResult, measure, measure_once
+from benchmarks.compute import Figures, Times, measure, measure_once
+from benchmarks.fresh import WrongResult
 from benchmarks.kernel_table import BY_NAME, Kernel
 
 
@@ -54,8 +55,8 @@ def test_json_holds_every_round_and_the_ratios(figures: Figures) -> None:
 
 
 def test_the_plot_is_svg_with_a_bar_for_each_figure(figures: Figures) -> None:
-    bars = [node for node in ElementTree.fromstring(report.svg(figures)).iter() if node.get("height") == str(report.BAR - 2)]
-    assert [float(bar.get("width", "nan")) for bar in bars] == [report.WIDTH / 4, report.WIDTH, report.WIDTH, report.WIDTH]
+    bars = [node for node in ElementTree.fromstring(report.svg(figures)).iter() if node.get("height") == str(tables.BAR - 2)]
+    assert [float(bar.get("width", "nan")) for bar in bars] == [tables.WIDTH / 4, tables.WIDTH, tables.WIDTH, tables.WIDTH]
 
 
 def test_a_measurement_in_a_fresh_process_is_checked() -> None:
@@ -77,6 +78,7 @@ def test_the_command_line_refuses_unknown_names(capsys: pytest.CaptureFixture[st
         (["--peers", "v8"], "unknown peer 'v8'"),
         (["--kernels", "fob"], "unknown kernel 'fob'"),
         (["fast"], "'fast'"),
+        (["--peer", "name"], "expected NAME=COMMAND, got 'name'"),
     ):
         with pytest.raises(SystemExit) as ended:
             parser().parse_args(arguments)
@@ -84,6 +86,11 @@ def test_the_command_line_refuses_unknown_names(capsys: pytest.CaptureFixture[st
         assert words in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--rounds", "0"])
+    with pytest.raises(SystemExit):
+        main(["program", "--rounds", "0", "x.wasm"])
+    with pytest.raises(SystemExit):
+        main(["program", "no/such/file.wasm"])
+    assert "no/such/file.wasm is no file" in capsys.readouterr().err
 
 
 def small(name: str) -> Kernel:

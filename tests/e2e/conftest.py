@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import wasmtime
 
+import sandboxhost
+import sandboxworker
 from sandboxhost import Host
+
+# Where the packages under test lie, for processes of the tests' own: another build of the core may be the one that is tested.
+PACKAGES = os.pathsep.join(str(Path(package.__path__[0]).parent) for package in (sandboxhost, sandboxworker))
 
 
 def wat(text: str) -> bytes:

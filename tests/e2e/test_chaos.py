@@ -50,7 +50,7 @@ def test_random_kills(seed: int) -> None:
     end = time.monotonic() + SECONDS
     with Host(workers=2, threads=2) as host:
         plugin = host.load(MATH, limits=Limits(deadline=0.4))
-        patient = host.load(MATH, limits=Limits(deadline=10.0), idempotent=True)
+        patient = host.load(MATH, limits=Limits(deadline=60.0), idempotent=True)
 
         def work(seed: int) -> None:
             mine = random.Random(seed)

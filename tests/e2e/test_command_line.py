@@ -13,7 +13,7 @@ import pytest
 from sandboxhost import cli, errors
 from sandboxworker import native
 
-from .conftest import COMMAND, MATH, wat
+from .conftest import COMMAND, MATH, PACKAGES, wat
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,13 +22,12 @@ def sandboxhost(
     *arguments: str | Path, stdin: bytes = b"", environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs the command in a process of its own."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "workers")])
     return subprocess.run(
         [sys.executable, "-m", "sandboxhost", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+        env={**os.environ, "PYTHONPATH": PACKAGES, **(environment or {})},
         check=False,
     )
 
@@ -167,12 +166,11 @@ def test_demo() -> None:
 def test_output_that_nobody_reads(files: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    path = os.pathsep.join([str(ROOT), str(ROOT / "workers")])
     done = subprocess.run(
         [sys.executable, "-m", "sandboxhost", "inspect", str(files / "math.wasm")],
         stdout=write,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": PACKAGES},
         timeout=60,
         check=False,
     )

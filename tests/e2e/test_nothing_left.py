@@ -18,10 +18,7 @@ import pytest
 
 from sandboxhost import Grants, Host, Limits, ModuleError, WorkerLost
 
-from .conftest import HELPED, MATH
-
-ROOT = Path(__file__).resolve().parents[2]
-
+from .conftest import HELPED, MATH, PACKAGES
 
 LISTING = "the listing itself"
 
@@ -169,7 +166,7 @@ print(*(w.pid for w in host.statistics().workers), flush=True)
     ],
 )
 def test_the_end_of_the_application_is_the_end_of_its_workers(ending: str, code: int, tmp_path: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "workers")])}
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": PACKAGES}
     before = belongings()
     command = [sys.executable, "-c", SCRIPT % ending, MATH.hex()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)

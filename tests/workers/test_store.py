@@ -10,6 +10,8 @@ import pytest
 
 from sandboxhost.errors import LinkError, MemoryLimit, SignatureMismatch, Trap
 from sandboxhost.limits import Limits
+from sandboxworker import call_engine
+from sandboxworker import store as store_module
 from sandboxworker.engine import Engine
 from sandboxworker.module_instance import ModuleInstance
 from sandboxworker.store import Store
@@ -204,3 +206,26 @@ def test_thousands_of_stores_come_and_go(engine: Engine) -> None:
     for _ in range(3000):
         with Store(engine) as store:
             assert store.instantiate(wanted).exports["f"].call() == (120,)
+
+
+def test_a_closed_stores_call_engine_serves_the_next(engine: Engine) -> None:
+    wanted = module('(module (func (export "f") unreachable) (func (export "one") (result i32) (i32.const 1)))')
+    engine.compile_module(wanted)
+
+    def call(function: Any) -> tuple[Any, ...]:
+        return function.call()  # type: ignore[no-any-return]
+
+    spare_engines = call_engine.SpareEngines(most=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "spare_engines", spare_engines)
+        for _ in range(3):
+            with Store(engine) as first, Store(engine) as second:
+                for made in (first, second):
+                    exports = made.instantiate(wanted).exports
+                    with pytest.raises(Trap):
+                        call(exports["f"])
+                    assert call(exports["one"]) == (1,)
+            assert len(spare_engines) == 1
+        with Store(engine) as made:
+            lent = made.call_engine()  # whoever has it may still interrupt it
+        assert len(spare_engines) == 0 and lent.call_depth == made.limits.call_depth

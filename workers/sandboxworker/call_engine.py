@@ -24,7 +24,11 @@ from .watchdog import watchdog
 if TYPE_CHECKING:
     from .context import CallContext
     from .module_instance import FunctionInstance
+    from .prepared import Record
     from .store import Store
+
+
+ADOPTION_SECONDS = 1.0
 
 
 class CallEngine:
@@ -88,6 +92,23 @@ class CallEngine:
             store.calls -= 1
             if not nested:
                 self._lock.release()
+
+    def adopt(self, function: FunctionInstance, record: Record | None, status: int) -> tuple[Any, ...]:
+        """Goes on with a prepared call that this thread began and that has ended, or was suspended, with `status`."""
+        plan, store = function.plan, function.store
+        assert record is not None
+        # Whoever has the lock finds the engine taken, and lets go; unless it is this very thread, in a conversion of an argument.
+        if not self._lock.acquire(timeout=ADOPTION_SECONDS):
+            record.discard()
+            raise RuntimeError("this call engine is in use by another call")
+        record.release()
+        store.calls += 1
+        try:
+            self._finish(status, function)
+            return plan.unpack_from(self.native.buffer, 0)
+        finally:
+            store.calls -= 1
+            self._lock.release()
 
     def invoke_packed(self, function: FunctionInstance, payload: bytes, context: CallContext | None = None) -> bytes:
         """The same with packed values (8 bytes each, as CallPlan.clean returns them).
@@ -243,3 +264,35 @@ class CallEngine:
                 f"memory limit of {allowed} bytes reached, then: {cause}", limit="memory", allowed=allowed, function=name
             ) from trap
         raise trap
+
+
+class SpareEngines:
+    """Call engines that closed stores have left, for the next ones: making one maps and protects its stacks. Thread-safe."""
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._spare: list[CallEngine] = []
+
+    def __len__(self) -> int:
+        return len(self._spare)
+
+    def take(self, call_depth: int) -> CallEngine:
+        """One with this call depth, now the caller's."""
+        for engine in reversed(self._spare):
+            if engine.call_depth == call_depth:
+                try:
+                    self._spare.remove(engine)
+                except ValueError:  # another thread was faster
+                    continue
+                return engine
+        return CallEngine(call_depth=call_depth)
+
+    def give(self, engine: CallEngine) -> None:
+        """One that nobody else holds, and on which nothing runs or is suspended."""
+        engine.nested_error = None
+        if len(self._spare) < self._most and not engine.native.suspended:
+            self._spare.append(engine)
+
+
+spare_engines = SpareEngines()
+"""The process's."""

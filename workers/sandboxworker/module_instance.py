@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sandboxhost.errors import SignatureMismatch
 
 from . import native, references
+from .prepared import Prepared, prepare
 from .types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType, call_plan
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class _Instance:
 class FunctionInstance(_Instance):
     """A function of a store: of a module, of the host, or of the core (WASI)."""
 
-    __slots__ = ("address", "instance", "metered", "name", "plan", "type")
+    __slots__ = ("_prepared", "address", "instance", "metered", "name", "plan", "type")
     kind = ExternKind.FUNC
 
     def __init__(
@@ -45,6 +46,7 @@ class FunctionInstance(_Instance):
         self.plan = call_plan(type_)
         self.name = name
         self.instance = instance
+        self._prepared: weakref.ref[Prepared] | None = None
         self.metered = instance is not None and instance.image.metered
 
     def __repr__(self) -> str:
@@ -54,7 +56,17 @@ class FunctionInstance(_Instance):
         """Calls the function on the store's own call engine; inside a host function, on top of the call that is waiting. See
         CallEngine.invoke.
         """
-        return self.store.call_engine().invoke(self, params, context)
+        return self.store.invoke(self, params, context)
+
+    def prepare(self) -> Prepared:
+        """A Python function that calls this one on the store's own call engine with as little as possible between: one call into
+        the core. It gives None, the result, or a tuple of several; otherwise it is like `call` without a context."""
+        made = self._prepared() if self._prepared is not None else None
+        if made is None:
+            self.store.check_open()
+            made = prepare(self, self.store.own_call_engine())
+            self._prepared = weakref.ref(made)  # it leads back here
+        return made
 
     def call_raw(self, *bits: Any, context: CallContext | None = None) -> tuple[Any, ...]:
         """The same with numbers as their bits (i32 and f32 zero-extended); references as in `call`. Exact for every NaN."""
@@ -110,7 +122,8 @@ class TableInstance(_Instance):
     def grow(self, count: int, reference: Any = None) -> int:
         """Adds `count` elements; the old size, or -1 when the type or the limits do not allow it."""
         self.store.check_open()
-        return native.table_grow(self.pointer, count, references.to_bits(self.store, self._element, reference))
+        bits = references.to_bits(self.store, self._element, reference)
+        return int(native.plain("sbx_table_grow", self.pointer, count, bits))
 
 
 class MemoryInstance(_Instance):
@@ -154,7 +167,7 @@ class MemoryInstance(_Instance):
     def grow(self, pages: int) -> int:
         """The old size in pages, or -1 when the type or the limits do not allow it."""
         self.store.check_open()
-        return native.memory_grow(self.pointer, pages) if 0 <= pages < 2**63 else -1
+        return int(native.plain("sbx_memory_grow", self.pointer, pages)) if 0 <= pages < 2**63 else -1
 
 
 class GlobalInstance(_Instance):

@@ -41,6 +41,8 @@ OUT_OF_FUEL: int = lib.SBX_OUT_OF_FUEL
 STACK_EXHAUSTED: int = lib.SBX_STACK_EXHAUSTED
 PAGE_SIZE: int = lib.SBX_PAGE_SIZE
 FUNCTION_WASM: int = lib.SBX_FUNCTION_WASM
+PREPARED_ASK: int = lib.SBX_PREPARED_ASK
+PREPARED_NOT_BEGUN: int = lib.SBX_PREPARED_NOT_BEGUN
 VALUE_SLOTS = 256
 """Slots of a call engine's value buffer at first; a signature with more parameters or results enlarges it."""
 UNLIMITED_FUEL = 2**63 - 1
@@ -115,6 +117,16 @@ def checked(function: str, *arguments: Any) -> None:
 def plain(function: str, *arguments: Any) -> Any:
     """Calls a function of the core that cannot fail."""
     return getattr(lib, function)(*arguments)
+
+
+def new(ctype: str) -> Pointer:
+    """A zeroed C object, which lives as long as what is returned."""
+    return ffi.new(ctype)
+
+
+def function(name: str) -> Any:
+    """A function of the core, for who calls it often."""
+    return getattr(lib, name)
 
 
 def trap_message(trap: int) -> str:
@@ -338,18 +350,24 @@ def new_instance(store: Pointer, image: Pointer, externs: Sequence[tuple[int, Po
     return out[0]
 
 
-def initialise_elements(instance: Pointer) -> None:
-    """Active element segments, in order. Raises ElementOffsetOutOfBounds; earlier writes stay."""
+def initialise(instance: Pointer) -> None:
+    """Active element segments, then active data segments. Raises ElementOffsetOutOfBounds, Trap; earlier writes stay."""
     error = _new_error()
-    status = lib.sbx_instance_init_elements(instance, error)
-    if status == TRAP:
+    status = lib.sbx_fresh_begin(instance, error)
+    if status == TRAP and error.trap == lib.SBX_TRAP_TABLE_BOUNDS:
         raise ElementOffsetOutOfBounds(trap_message(error.trap))
     _check(status, error)
 
 
-def initialise_data(instance: Pointer) -> None:
-    """Active data segments, in order. Raises Trap; earlier writes stay."""
-    checked("sbx_instance_init_data", instance)
+def can_be_renewed(instance: Pointer) -> bool:
+    """Whether `renew_instance` undoes all that a guest of this instance can do."""
+    return bool(lib.sbx_fresh_possible(instance))
+
+
+def renew_instance(instance: Pointer) -> bool:
+    """Makes the instance what it was when it was linked. False: the machine refused, or a call is still there: then it must not
+    be used again."""
+    return lib.sbx_fresh_end(instance) == OK  # type: ignore[no-any-return]
 
 
 def instance_function(instance: Pointer, index: int) -> Pointer:
@@ -427,18 +445,6 @@ def memory_limits(memory: Pointer) -> RawLimits:
     return RawLimits(memory.size // PAGE_SIZE, memory.max_pages if memory.has_max else None)
 
 
-def memory_grow(memory: Pointer, pages: int) -> int:
-    """The old size in pages, or -1."""
-    return int(lib.sbx_memory_grow(memory, pages))
-
-
-def memory_grow_refused(memory: Pointer) -> bool:
-    """True once after a grow was refused by the store's limit."""
-    refused = bool(memory.grow_refused)
-    memory.grow_refused = 0
-    return refused
-
-
 def memory_read(memory: Pointer, offset: int, length: int) -> bytes:
     """A copy; the caller has checked the range."""
     return bytes(ffi.buffer(memory.base + offset, length)) if length else b""
@@ -461,11 +467,6 @@ def new_table(store: Pointer, element: int, minimum: int, maximum: int | None, i
 def table_limits(table: Pointer) -> RawLimits:
     """Of the table's type now: its size is the minimum."""
     return RawLimits(table.size, table.max if table.has_max else None)
-
-
-def table_grow(table: Pointer, count: int, bits: int) -> int:
-    """The old size, or -1."""
-    return int(lib.sbx_table_grow(table, count, bits))
 
 
 def new_global(store: Pointer, value_type: int, mutable: bool, bits: int) -> Pointer:
@@ -531,6 +532,11 @@ class NativeCallEngine:
         lib.sbx_call_engine_clear_interrupt(self.pointer)
 
     @property
+    def suspended(self) -> bool:
+        """Whether an activation lies there that nobody has resumed or abandoned."""
+        return bool(lib.sbx_call_engine_suspended(self.pointer))
+
+    @property
     def fuel(self) -> int:
         """Fuel left; only calls in metered modules spend it."""
         return int(lib.sbx_call_engine_fuel(self.pointer))
@@ -579,14 +585,6 @@ def slots_write(values: Pointer, data: bytes) -> None:
 def new_wasi() -> Pointer:
     """The environment of one guest program, which grants nothing; must outlive its store."""
     return ffi.gc(_not_null(lib.sbx_wasi_new(), "WASI environment"), lib.sbx_wasi_free)
-
-
-def wasi_function(wasi: Pointer, store: Pointer, module: str, name: str) -> Pointer:
-    """The WASI function of one import. Raises LinkError ("unknown import")."""
-    out = ffi.new("sbx_function **")
-    first, second = module.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape")
-    checked("sbx_wasi_function", wasi, store, first, len(first), second, len(second), out)
-    return out[0]
 
 
 def wasi_output(wasi: Pointer, fd: int) -> tuple[bytes, bool]:

@@ -8,17 +8,28 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sandboxhost import values
-from sandboxhost.errors import GuestExit, LinkError, PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
+from sandboxhost.errors import (
+    GuestExit,
+    LinkError,
+    MemoryLimit,
+    PayloadTooLarge,
+    SandboxError,
+    SignatureMismatch,
+    UnknownFunction,
+    printable,
+)
 from sandboxhost.limits import Limits
 from sandboxhost.options import LoadOptions, RunOptions
 from sandboxhost.statistics import Usage
 from sandboxhost.values import FunctionType, ValueType
 
+from . import native
 from .call_engine import CallEngine
 from .context import CallContext
 from .engine import Engine
 from .image import Image
 from .module_instance import Extern, FunctionInstance, ModuleInstance
+from .recycling import kept
 from .store import Store
 from .wasi import STDERR, STDIN, STDOUT, Wasi, is_wasi_module
 
@@ -66,10 +77,15 @@ class Plugin:
         self.uses_wasi = any(is_wasi_module(i.module) for i in image.imports)
         self.function_names = frozenset(e.name for e in image.exports if isinstance(e.type, FunctionType))
         self._instance: Instance | None = None
-        Instance(self, None).close()  # the trial: nothing is written or run
+        self.closed = False
+        self.idle: list[Instance] = []
+        """Instances that wait for a call (recycling.py)."""
+        Instance(self, None).retire()  # the trial: nothing is written or run
 
     def close(self) -> None:
-        """Drops the persistent instance and the directories."""
+        """Drops the instances and the directories."""
+        self.closed = True
+        kept.drop(self)
         if self._instance is not None:
             self._instance.close()
             self._instance = None
@@ -96,7 +112,10 @@ class Plugin:
             except PayloadTooLarge as exc:
                 error = error or exc
         if instance is not None and instance is not self._instance:
-            instance.close()
+            if error is None or isinstance(error, SandboxError):
+                instance.retire()
+            else:
+                instance.close()
         return Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
 
     def _take(self, job: Job, engine: CallEngine) -> Instance:
@@ -104,7 +123,7 @@ class Plugin:
         if self._instance is not None and job.run is None:
             self._instance.store.take_memory_refusal()  # of an earlier call
             return self._instance
-        made = Instance(self, job, engine)
+        made = self._fresh(job, engine)
         if self.persistent and job.run is None:
             self._instance = made
         try:
@@ -114,6 +133,23 @@ class Plugin:
             made.close()
             raise
         return made
+
+    def _fresh(self, job: Job, engine: CallEngine) -> Instance:
+        """A new instance, or an idle one that is as new."""
+        found = kept.take(self)
+        if found is not None:
+            try:
+                found.renew(job, engine)
+            except BaseException:
+                found.close()
+                raise
+            return found
+        try:
+            return Instance(self, job, engine)
+        except MemoryLimit:
+            if not kept.drop():  # what is kept for other plugins may be what is missing
+                raise
+        return Instance(self, job, engine)
 
     def imports(self, store: Store, wasi: Wasi | None, instance: Instance) -> dict[tuple[str, str], Extern]:
         """What the module imports. Raises LinkError."""
@@ -158,6 +194,7 @@ class Instance:
         """Links only. Raises LinkError, MemoryLimit."""
         self.plugin = plugin
         self._job = job
+        self._functions: dict[str, FunctionInstance] = {}
         self.store = Store(_core, plugin.limits)
         try:
             if engine is not None:
@@ -166,13 +203,41 @@ class Instance:
             if self._wasi and job:
                 plugin.configure(self._wasi, job)
             self.module: ModuleInstance = self.store.link(plugin.image, plugin.name, plugin.imports(self.store, self._wasi, self))
+            self._renewable = not plugin.persistent and native.can_be_renewed(self.module.pointer)
         except BaseException:
             self.store.close()
             raise
 
     def close(self) -> None:
         """Releases everything."""
+        kept.forget(self)
         self.store.close()
+
+    def retire(self) -> None:
+        """No call needs it any more: makes it as new and keeps it for the next, or closes it where that is not possible. What the
+        call left in memories, tables, globals and descriptors is gone when this returns."""
+        self._job = None
+        if self._renewable and not self.plugin.closed and not self.store.calls:
+            self.store.use_call_engine(None)
+            if native.renew_instance(self.module.pointer) and self._renew_wasi():
+                kept.give(self)
+                return
+        self.close()
+
+    def _renew_wasi(self) -> bool:
+        try:
+            if self._wasi is not None:
+                self._wasi.renew()
+        except MemoryLimit:
+            return False
+        return True
+
+    def renew(self, job: Job, engine: CallEngine) -> None:
+        """Takes up a call after `retire`."""
+        self._job = job
+        self.store.use_call_engine(engine)
+        if self._wasi is not None:
+            self.plugin.configure(self._wasi, job)
 
     def proxy(self, number: int) -> Callable[[bytes], bytes]:
         """A host function that travels to the application, on behalf of whichever call runs then."""
@@ -235,8 +300,11 @@ class Instance:
             raise PayloadTooLarge(f"more than {allowed} bytes of output", limit="output_bytes", allowed=allowed)
 
     def _function(self, name: str) -> FunctionInstance:
-        if name not in self.plugin.function_names:
-            raise UnknownFunction(f"{self.plugin.name} exports no function {printable(name, 200)!r}", function=name)
-        found = self.module.exports[name]
-        assert isinstance(found, FunctionInstance)
+        found = self._functions.get(name)
+        if found is None:
+            if name not in self.plugin.function_names:
+                raise UnknownFunction(f"{self.plugin.name} exports no function {printable(name, 200)!r}", function=name)
+            export = self.module.exports[name]
+            assert isinstance(export, FunctionInstance)
+            found = self._functions[name] = export
         return found

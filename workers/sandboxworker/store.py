@@ -10,7 +10,7 @@ from sandboxhost.errors import Frame, LinkError
 from sandboxhost.limits import Limits
 
 from . import native, references
-from .call_engine import CallEngine
+from .call_engine import CallEngine, spare_engines
 from .host_calls import HostFunction
 from .module_instance import Extern, FunctionInstance, GlobalInstance, MemoryInstance, ModuleInstance, TableInstance
 from .types import FunctionType, GlobalType, MemoryType, TableType, ValueType, function_type
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from .context import CallContext
     from .engine import Engine, Module
     from .image import Image
+    from .prepared import Record
 
 MAX_INSTANCES = 100_000
+NO_LIMITS = Limits(memory=65_536 * native.PAGE_SIZE, table_elements=10_000_000)
+"""What the specification's types can express at the most, and as many table elements as fit a small machine."""
 
 
 class InstanceRecord(NamedTuple):
@@ -40,7 +43,7 @@ class Store:
 
     def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
         self.engine = engine
-        self.limits = limits or Limits(memory=65_536 * native.PAGE_SIZE, table_elements=10_000_000)
+        self.limits = limits or NO_LIMITS
         self.owned: list[Any] = []  # what must outlive the store's functions
         self.pointer = native.new_store(self.limits.memory_pages, self.limits.table_elements, MAX_INSTANCES, self.owned)
         self.host_functions: list[HostFunction] = []
@@ -48,9 +51,13 @@ class Store:
         # Weak, and the records without a way back to the store: a store that nobody uses is freed at once, not by the collector.
         self._instances: weakref.WeakValueDictionary[int, ModuleInstance] = weakref.WeakValueDictionary()
         self._records: dict[int, InstanceRecord] = {}
+        self._known_memories: list[native.Pointer] | None = None
         self._call_engine: CallEngine | None = None
+        self._lent = False
+        """Somebody else may hold the call engine."""
         self.running: list[CallEngine] = []
         """The engines whose guests wait for a host function of this store now."""
+        self._prepared: weakref.WeakSet[Record] | None = None
         self.calls = 0
         """Calls in progress."""
         self.closed = False
@@ -61,13 +68,20 @@ class Store:
         """
         if self.closed:
             return
-        if self.calls:
+        records = list(self._prepared or ())
+        if self.calls or any(record.bar(True) for record in records):
+            for record in records:
+                record.bar(False)
             raise RuntimeError("the store is in use by a call")
         self.closed = True
         self._records.clear()
+        self._known_memories = None
         self.host_functions.clear()
         native.free_store(self.pointer)
         self.owned.clear()  # a WASI environment goes with its descriptors, unless somebody still wants its output
+        if self._call_engine is not None and not self._lent:
+            spare_engines.give(self._call_engine)
+        self._call_engine = None
 
     def __enter__(self) -> Store:
         return self
@@ -84,20 +98,40 @@ class Store:
 
     def call_engine(self) -> CallEngine:
         """The engine that a call made now runs on: the one whose guest waits for a host function, else the store's own."""
-        if self.running:
-            return self.running[-1]
+        return self.running[-1] if self.running else self.own_call_engine()
+
+    def own_call_engine(self) -> CallEngine:
+        """The engine of calls that no guest of the store waits for."""
+        self._lent = True
+        return self._own_call_engine()
+
+    def _own_call_engine(self) -> CallEngine:
         if self._call_engine is None:
-            self._call_engine = CallEngine(call_depth=self.limits.call_depth)
+            self._call_engine = spare_engines.take(self.limits.call_depth)
         return self._call_engine
 
-    def use_call_engine(self, engine: CallEngine) -> None:
-        """Makes `engine` the store's own: a thread's engine serves every store that the thread makes."""
-        self._call_engine = engine
+    def invoke(self, function: FunctionInstance, params: tuple[Any, ...], context: CallContext | None) -> tuple[Any, ...]:
+        """CallEngine.invoke on the engine that `call_engine` gives."""
+        return (self.running[-1] if self.running else self._own_call_engine()).invoke(function, params, context)
+
+    @property
+    def prepared(self) -> weakref.WeakSet[Record]:
+        """The prepared calls of the store's functions; `close` waits for none and lets none begin."""
+        if self._prepared is None:
+            self._prepared = weakref.WeakSet()
+        return self._prepared
+
+    def use_call_engine(self, engine: CallEngine | None) -> None:
+        """Makes `engine` the store's own: a thread's engine serves every store that the thread makes. None: it has none yet."""
+        self._call_engine, self._lent = engine, True
 
     def take_memory_refusal(self) -> bool:
         """True once after a memory.grow was refused by the limits rather than by the memory's type."""
-        refused = [native.memory_grow_refused(memory) for memory in self._memories()]
-        return any(refused)
+        self.check_open()
+        refused = [memory for memory in self._memories() if memory.grow_refused]
+        for memory in refused:
+            memory.grow_refused = 0
+        return bool(refused)
 
     def memory_bytes(self) -> int:
         """Bytes of all memories of the store's instances."""
@@ -105,8 +139,10 @@ class Store:
         return sum(memory.size for memory in self._memories())
 
     def _memories(self) -> list[native.Pointer]:
-        found = (memory for record in self._records.values() for memory in native.instance_memories(record.pointer))
-        return list({native.address(memory): memory for memory in found}.values())
+        if self._known_memories is None:
+            found = (memory for record in self._records.values() for memory in native.instance_memories(record.pointer))
+            self._known_memories = list({native.address(memory): memory for memory in found}.values())
+        return self._known_memories
 
     # ---- identity
 
@@ -218,14 +254,14 @@ class Store:
         externs = self._externs(image, imports)
         pointer = native.new_instance(self.pointer, image.pointer, [(e.kind, e.pointer) for e in externs])
         self._records[native.address(pointer)] = InstanceRecord(pointer, name, image)
+        self._known_memories = None
         instance = self.instance_at(pointer)
         assert instance is not None
         return instance
 
     def initialise(self, instance: ModuleInstance, run_start: bool = True, context: CallContext | None = None) -> None:
         """The second half: active segments, then the start function, under the context."""
-        native.initialise_elements(instance.pointer)
-        native.initialise_data(instance.pointer)
+        native.initialise(instance.pointer)
         if run_start and instance.image.start is not None:
             instance.function(instance.image.start).call(context=context)
 

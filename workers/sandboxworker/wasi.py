@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from sandboxhost.errors import MemoryLimit
+
 from . import native
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ class Wasi:
         self.store = store
         self.pointer = native.new_wasi()
         store.owned.append(self.pointer)
+
+    def renew(self) -> None:
+        """As if new: nothing is granted, nothing is open, nothing was written. Raises MemoryLimit."""
+        if not native.plain("sbx_wasi_renew", self.pointer):
+            raise MemoryLimit("the machine refused the memory for a WASI environment", limit="memory")
 
     def arguments(self, arguments: Sequence[str]) -> None:
         """argv, the program's name first."""
@@ -83,7 +90,10 @@ class Wasi:
 
     def function(self, module: str, name: str) -> FunctionInstance:
         """One function. Raises LinkError ("unknown import")."""
-        return self.store.function_for(native.wasi_function(self.pointer, self.store.pointer, module, name))
+        out = native.new("sbx_function **")
+        first, second = module.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape")
+        native.checked("sbx_wasi_function", self.pointer, self.store.pointer, first, len(first), second, len(second), out)
+        return self.store.function_for(out[0])
 
     def imports(self, image: Image) -> Mapping[tuple[str, str], Extern]:
         """Every WASI function that the module imports. Raises LinkError."""

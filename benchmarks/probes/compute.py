@@ -1,4 +1,4 @@
-"""One measurement in a fresh process: a task in JSON on stdin, its times in JSON on stdout.
+"""A kernel in one of the peers of `compute`: compilation, start-up and run apart.
 
 Task: {peer, wasm, small_size, size, options}.
 Answer: {version, compile, start, run, processor, small_result, result}: seconds, unsigned numbers. `processor` is the processor
@@ -9,8 +9,6 @@ time of the run, of all threads: on a machine with other work it moves less than
 from __future__ import annotations
 
 import importlib
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,3 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "processor": processor_done - processor_started,
         "small_result": small_result, "result": result,
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    json.dump(measure(json.load(sys.stdin)), sys.stdout)
