@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY      = $(VENV)/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check
+# What runs in the compiled tier, where there is one, and once more in the interpreter.
+BOTH_TIERS = tests/workers tests/wasi tests/e2e/test_calls.py tests/e2e/test_host_functions.py
 CORE   := pyproject.toml setup.py $(shell find native -type f -not -path '*/generated/*' -not -name '*.pyc' -not -name '*.md')
 
 .PHONY: help demo test check real sanitize bench plugins prebuilt clean
@@ -23,7 +25,10 @@ demo: $(VENV)/.run
 
 test: check
 	$(PY) -m pytest -q -m "not real"
+	SANDBOXHOST_TIER=interpreter $(PY) -m pytest -q $(BOTH_TIERS)
 	$(PY) -m tests.official
+	$(PY) -m tests.official --tier interpreter
+	$(PY) -m tests.differential --tiers --modules 2000
 
 check: $(VENV)/.test
 	$(PY) -m ruff check .

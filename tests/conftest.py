@@ -33,7 +33,7 @@ def set_default_tier(tier: str) -> None:
         values = cls.__init__.__defaults__ or ()
         assert values.count("auto") == 1
         cls.__init__.__defaults__ = tuple(tier if value == "auto" else value for value in values)  # type: ignore[misc,unused-ignore]
-    names = Host.__init__.__kwdefaults__
+    names = Host.__init__.__kwdefaults__ or {}
     assert names["tier"] == "auto"
     names["tier"] = tier
 

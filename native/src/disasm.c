@@ -1,4 +1,5 @@
-/* The disassembler. Operands by letter: s slot, d destination slot, a b c the int, f32 and f64 accumulator, i and I immediates of 32 and 64 bits,
+/* The disassembler. Operands by letter: s slot, d destination slot, a b c the int, f32 and f64 accumulator, i and I immediates
+ * of 32 and 64 bits,
  * o address offset, r branch offset, u unit, n number of 32 bits, g global, f fuel, t table of branch offsets. */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -89,7 +90,8 @@ static void machine_code(text *t, const sbx_image *image, const sbx_image_functi
             for (uint32_t k = 0; k < entries && !t->failed; k++, n += 4) {
                 int32_t distance;
                 memcpy(&distance, code + at + i.length + 4 * (size_t)k, 4);
-                put(t, "%8x  %*s.table %u: %#x\n", f->machine_offset + at + n, 33, "", k, f->machine_offset + at + i.length + (uint32_t)distance);
+                put(t, "%8x  %*s.table %u: %#x\n", f->machine_offset + at + n, 33, "", k,
+                    f->machine_offset + at + i.length + (uint32_t)distance);
             }
     }
 }

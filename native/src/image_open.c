@@ -52,7 +52,8 @@ static void unmap(int fd, const uint8_t *base, uint64_t size)
     }
 }
 
-/* Machine code: a second mapping of the sealed descriptor, read + execute; or a private copy that is written, then made executable. */
+/* Machine code: a second mapping of the sealed descriptor, read + execute; or a private copy that is written, then made
+ * executable. */
 static sbx_status map_machine(sbx_image *image, sbx_error *err)
 {
     uint64_t bytes = image->header->sections[SBX_IMAGE_MACHINE].bytes, offset = image->header->sections[SBX_IMAGE_MACHINE].offset;

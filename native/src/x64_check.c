@@ -1,6 +1,7 @@
 /* The checker over emitted machine code: it trusts the decoder's table and the stubs, and nothing that the compiler believed.
  *
- * Proves of every function, by a data-flow analysis over its own decoding: accesses to guest memory use an index that cannot leave
+ * Proves of every function, by a data-flow analysis over its own decoding: accesses to guest memory use an index that cannot
+ * leave
  * the reservation (or was compared with the memory's size); stores go to guest memory, the frame and globals only; indirect calls
  * go to a function of a table or an import whose type was compared, indirect jumps through a table of the function's own; direct
  * jumps and calls land on instructions, functions and stubs; rbx, r15, rsp and the pins of the caller are kept; integers that
@@ -19,13 +20,15 @@ sbx_status x64_reject(x64_check *c, const char *why)
     char text[128] = "?";
     if (c->at < c->size && x64_decode(c->code + c->at, c->size - c->at, &i))
         x64_print(&i, c->at, text, sizeof text);
-    return sbx_fail(c->err, SBX_BAD_IMAGE, SBX_NO_OFFSET, "machine code of function %u at +%#x, %s: %s", c->function, c->at, text, why);
+    return sbx_fail(c->err, SBX_BAD_IMAGE, SBX_NO_OFFSET, "machine code of function %u at +%#x, %s: %s", c->function, c->at,
+        text, why);
 }
 
 /* The one shape of a table jump (lower_br_table): an index bounded by a constant, and as many distances as it has values. */
 bool sbx_x64_table(const uint8_t *code, uint32_t size, uint32_t at, uint32_t *entries)
 {
-    static const uint8_t shape[] = {0xB9, 0, 0, 0, 0, 0x3B, 0xC1, 0x0F, 0x47, 0xC1, 0x48, 0x8D, 0x0D, 9, 0, 0, 0, 0x48, 0x63, 0x04, 0x81, 0x48, 0x03, 0xC1, 0xFF, 0xE0};
+    static const uint8_t shape[] = {0xB9, 0, 0, 0, 0, 0x3B, 0xC1, 0x0F, 0x47, 0xC1, 0x48, 0x8D, 0x0D, 9, 0, 0, 0, 0x48, 0x63,
+        0x04, 0x81, 0x48, 0x03, 0xC1, 0xFF, 0xE0};
     uint32_t count, before = sizeof shape - 2;
     if (at < before || size - at < 2)
         return false;
@@ -97,12 +100,14 @@ static void read_prologue(x64_check *c)
     x64_instruction i;
     c->saved_count = c->area = c->body = 0;
     c->writable = TEMPORARIES;
-    while (c->saved_count < 6 && x64_decode(c->code + c->body, c->size - c->body, &i) && i.form->effect == X64_PUSHES && PINS >> i.reg & 1) {
+    while (c->saved_count < 6 && x64_decode(c->code + c->body, c->size - c->body, &i) && i.form->effect == X64_PUSHES &&
+        PINS >> i.reg & 1) {
         c->saved[c->saved_count++] = i.reg;
         c->writable |= 1u << i.reg;
         c->body += i.length;
     }
-    if (x64_decode(c->code + c->body, c->size - c->body, &i) && i.form->effect == X64_SUBTRACTS && x64_written(&i) == RSP && i.form->digit == 5 && i.width == 8 &&
+    if (x64_decode(c->code + c->body, c->size - c->body, &i) && i.form->effect == X64_SUBTRACTS && x64_written(&i) == RSP &&
+        i.form->digit == 5 && i.width == 8 &&
         i.immediate > 0 && i.immediate <= 7 * 8 && i.immediate % 8 == 0) {
         c->area = (uint32_t)i.immediate;
         c->body += i.length;

@@ -11,9 +11,12 @@ enum { UP_TO_U32, UP_TO_TWICE_U32, ANY_VALUE };
 
 /* What a register holds beside that. `value` by kind. */
 enum {
-    HOLDS_NUMBER, HOLDS_CONSTANT /* the number */, HOLDS_SLOT_ADDRESS /* slot */, HOLDS_ENGINE, HOLDS_MEMORY, HOLDS_TABLES, HOLDS_TABLE /* index */,
-    HOLDS_ELEMENTS /* table */, HOLDS_INDEX /* checked: table */, HOLDS_REFERENCE /* from a table */, HOLDS_FUNCTION_OR_OTHER /* not null */,
-    HOLDS_FUNCTION /* type index */, HOLDS_FUNCTIONS, HOLDS_TYPE_IDS, HOLDS_TYPE_ID /* type index */, HOLDS_CELLS, HOLDS_CELL /* global */,
+    HOLDS_NUMBER, HOLDS_CONSTANT /* the number */, HOLDS_SLOT_ADDRESS /* slot */, HOLDS_ENGINE, HOLDS_MEMORY, HOLDS_TABLES,
+        HOLDS_TABLE /* index */,
+    HOLDS_ELEMENTS /* table */, HOLDS_INDEX /* checked: table */, HOLDS_REFERENCE /* from a table */,
+        HOLDS_FUNCTION_OR_OTHER /* not null */,
+    HOLDS_FUNCTION /* type index */, HOLDS_FUNCTIONS, HOLDS_TYPE_IDS, HOLDS_TYPE_ID /* type index */, HOLDS_CELLS,
+        HOLDS_CELL /* global */,
     HOLDS_JUMP_TABLE, HOLDS_END /* of an access: register << 32 | bytes behind it */,
 };
 
@@ -23,7 +26,8 @@ typedef struct x64_fact { uint8_t level, holds; uint64_t value; } x64_fact;
 typedef struct x64_state { x64_fact regs[16]; int32_t frame; /* bytes that rbp was moved */ bool reached; } x64_state;
 
 /* The comparison that stands right before a conditional jump. */
-enum { COMPARED_NOTHING, COMPARED_INDEX /* size of `table` with `reg` */, COMPARED_INDEX_TURNED, COMPARED_NULL, COMPARED_TYPE, COMPARED_END, COMPARED_SIZE,
+enum { COMPARED_NOTHING, COMPARED_INDEX /* size of `table` with `reg` */, COMPARED_INDEX_TURNED, COMPARED_NULL, COMPARED_TYPE,
+    COMPARED_END, COMPARED_SIZE,
        COMPARED_REGISTERS };
 typedef struct x64_comparison { uint8_t kind, reg; uint64_t value; } x64_comparison;
 
@@ -47,7 +51,8 @@ typedef struct x64_check {
     uint8_t saved[16];
     uint32_t writable;         /* registers that this function may write */
     x64_comparison compared;
-    uint32_t extent[16], fixed_extent; /* explicit bounds: bytes behind the register's value, or behind 0, that were compared with the memory's size */
+    uint32_t extent[16], fixed_extent; /* explicit bounds: bytes behind the register's value, or behind 0,
+        that were compared with the memory's size */
 } x64_check;
 
 enum { STARTS = 1, LEADS = 2, FUEL_REGISTER = R14 };

@@ -70,7 +70,8 @@ static sbx_status call_runtime(x64_check *c)
 {
     const x64_fact *op = &c->now.regs[RAX], *at = &c->now.regs[RDI], *one = &c->now.regs[RDX], *two = &c->now.regs[RSI];
     bool small;
-    if (op->holds != HOLDS_CONSTANT || one->holds != HOLDS_CONSTANT || two->holds != HOLDS_CONSTANT || at->holds != HOLDS_SLOT_ADDRESS || c->now.frame)
+    if (op->holds != HOLDS_CONSTANT || one->holds != HOLDS_CONSTANT || two->holds != HOLDS_CONSTANT ||
+        at->holds != HOLDS_SLOT_ADDRESS || c->now.frame)
         return x64_reject(c, "a request to the run time that is not known");
     if (!runtime_request(c->image->header, op->value, one->value, two->value, &small))
         return x64_reject(c, "a request to the run time that it must not get");
@@ -106,8 +107,10 @@ sbx_status x64_check_call(x64_check *c, const x64_instruction *i)
     const x64_fact *rax = &c->now.regs[RAX];
     if (i->form->effect == X64_CALLS_INDIRECT) {
         const x64_rm *m = &i->rm;
-        bool known = m->memory && !i->relative && m->base == RAX && m->index == NO_REG && rax->holds == HOLDS_FUNCTION && m->disp == (int32_t)offsetof(sbx_function, machine);
-        return known ? call_typed(c, (uint32_t)rax->value) : x64_reject(c, "an indirect call of what is no function of a compared type");
+        bool known = m->memory && !i->relative && m->base == RAX && m->index == NO_REG && rax->holds == HOLDS_FUNCTION &&
+            m->disp == (int32_t)offsetof(sbx_function, machine);
+        return known ? call_typed(c, (uint32_t)rax->value)
+            : x64_reject(c, "an indirect call of what is no function of a compared type");
     }
     int64_t place = (int64_t)c->record->machine_offset + c->at + i->length + i->immediate;
     uint32_t type_index;
@@ -115,11 +118,17 @@ sbx_status x64_check_call(x64_check *c, const x64_instruction *i)
         c->live = false;
         return SBX_OK;
     }
-    if (place == h->poll || (place == h->fuel && c->image->header->metered)) /* they come back with every register as it was */
+    if (place == h->poll || (place == h->fuel && c->image->header->metered)) { /* they come back with every register as it was */
+        for (int r = 0; r < 16; r++)
+            if (c->now.regs[r].holds >= HOLDS_ENGINE) /* but a table may have grown, and moved, in between */
+                c->now.regs[r].holds = HOLDS_NUMBER;
         return SBX_OK;
+    }
     if (place == h->runtime)
         return call_runtime(c);
     if (place == h->call)
-        return rax->holds == HOLDS_FUNCTION ? call_typed(c, (uint32_t)rax->value) : x64_reject(c, "a call of what is no function of a compared type");
-    return function_at(c, place, &type_index) ? call_typed(c, type_index) : x64_reject(c, "a call to a place that is neither a function nor a stub");
+        return rax->holds == HOLDS_FUNCTION ? call_typed(c, (uint32_t)rax->value)
+            : x64_reject(c, "a call of what is no function of a compared type");
+    return function_at(c, place, &type_index) ? call_typed(c, type_index)
+        : x64_reject(c, "a call to a place that is neither a function nor a stub");
 }

@@ -63,7 +63,8 @@ static bool instance_field(const x64_check *c, int32_t disp, uint8_t width, x64_
     const sbx_image_header *h = c->image->header;
     const sbx_image_global *globals = SBX_IMAGE_AT(c->image, GLOBALS, sbx_image_global);
     static const struct { int32_t at; uint8_t holds; } fields[] = {
-        {FIELD(sbx_instance, engine), HOLDS_ENGINE}, {FIELD(sbx_instance, memory0), HOLDS_MEMORY}, {FIELD(sbx_instance, tables), HOLDS_TABLES},
+        {FIELD(sbx_instance, engine), HOLDS_ENGINE}, {FIELD(sbx_instance, memory0), HOLDS_MEMORY},
+        {FIELD(sbx_instance, tables), HOLDS_TABLES},
         {FIELD(sbx_instance, type_ids), HOLDS_TYPE_IDS}, {FIELD(sbx_instance, imported_globals), HOLDS_CELLS},
         {FIELD(sbx_instance, imported_functions), HOLDS_FUNCTIONS},
     };
@@ -97,7 +98,8 @@ static bool behind_pointer(const x64_check *c, const x64_rm *m, uint8_t width, x
     if (indexed)
         return false;
     switch (base->holds) {
-    case HOLDS_ENGINE: return width == 8 && (m->disp == FIELD(sbx_call_engine, machine_limit) || m->disp == FIELD(sbx_call_engine, vs_limit));
+    case HOLDS_ENGINE: return width == 8 && (m->disp == FIELD(sbx_call_engine, machine_limit) ||
+        m->disp == FIELD(sbx_call_engine, vs_limit));
     case HOLDS_MEMORY: return width == 8 && m->disp == FIELD(sbx_memory, size);
     case HOLDS_TABLES: *out = (x64_fact){ANY_VALUE, HOLDS_TABLE, element}; return whole && element < h->table_count;
     case HOLDS_TABLE:
@@ -109,13 +111,15 @@ static bool behind_pointer(const x64_check *c, const x64_rm *m, uint8_t width, x
         *out = (x64_fact){ANY_VALUE, HOLDS_FUNCTION, SBX_IMAGE_AT(c->image, FUNCTIONS, sbx_image_function)[element].type_index};
         return true;
     case HOLDS_FUNCTION_OR_OTHER: case HOLDS_FUNCTION:
-        return (width == 4 && m->disp == FIELD(sbx_function, type_id)) || (width == 8 && m->disp == FIELD(sbx_function, instance));
+        return (width == 4 && m->disp == FIELD(sbx_function, type_id)) || (width == 8 &&
+            m->disp == FIELD(sbx_function, instance));
     case HOLDS_TYPE_IDS:
         *out = (x64_fact){UP_TO_U32, HOLDS_TYPE_ID, (uint32_t)m->disp / 4};
         return width == 4 && m->disp >= 0 && m->disp % 4 == 0 && (uint32_t)m->disp / 4 < h->type_count;
     case HOLDS_CELLS: *out = (x64_fact){ANY_VALUE, HOLDS_CELL, element}; return whole && element < h->imported_globals;
     case HOLDS_CELL:
-        *out = (x64_fact){level_of_type(SBX_IMAGE_AT(c->image, GLOBALS, sbx_image_global)[base->value].type.type), HOLDS_NUMBER, 0};
+        *out = (x64_fact){level_of_type(SBX_IMAGE_AT(c->image, GLOBALS, sbx_image_global)[base->value].type.type),
+                          HOLDS_NUMBER, 0};
         return !m->disp;
     default: return false;
     }
@@ -142,7 +146,8 @@ sbx_status x64_check_operand(x64_check *c, const x64_instruction *i, x64_fact *l
     }
     if (m->base == RSP) {
         bool vector = i->reg != NO_REG && i->reg >= XMM0;
-        return vector && m->index == NO_REG && m->disp >= 0 && (uint32_t)m->disp + width <= c->area ? SBX_OK : x64_reject(c, "a read of the control stack");
+        return vector && m->index == NO_REG && m->disp >= 0 &&
+            (uint32_t)m->disp + width <= c->area ? SBX_OK : x64_reject(c, "a read of the control stack");
     }
     if (m->base == RBX ? m->index == NO_REG && instance_field(c, m->disp, width, loaded) : behind_pointer(c, m, width, loaded))
         return SBX_OK;
@@ -209,7 +214,8 @@ static x64_fact address_result(x64_check *c, const x64_instruction *i)
     uint8_t base = c->now.regs[m->base].level, index = m->index == NO_REG ? UP_TO_U32 : c->now.regs[m->index].level;
     bool sum = base == UP_TO_U32 && index == UP_TO_U32 && (m->index == NO_REG ? m->disp >= 0 : !m->disp && !m->scale);
     bool end = m->index == NO_REG && m->disp >= 0 && base != ANY_VALUE && c->image->header->explicit_bounds;
-    return (x64_fact){sum ? UP_TO_TWICE_U32 : ANY_VALUE, end ? HOLDS_END : HOLDS_NUMBER, end ? (uint64_t)m->base << 32 | (uint32_t)m->disp : 0};
+    return (x64_fact){sum ? UP_TO_TWICE_U32 : ANY_VALUE, end ? HOLDS_END : HOLDS_NUMBER, end
+        ? (uint64_t)m->base << 32 | (uint32_t)m->disp : 0};
 }
 
 static x64_fact number(uint8_t level) { return (x64_fact){level, HOLDS_NUMBER, 0}; }
@@ -221,7 +227,8 @@ static x64_fact second(x64_check *c, const x64_instruction *i, const x64_fact *l
     switch (from[0]) {
     case 'G': case 'Z': return c->now.regs[i->reg];
     case 'E': return i->rm.memory ? *loaded : i->rm.base < XMM0 ? c->now.regs[i->rm.base] : number(ANY_VALUE);
-    case 'I': return (x64_fact){level_of_number(i->immediate), level_of_number(i->immediate) == UP_TO_U32 ? HOLDS_CONSTANT : HOLDS_NUMBER, (uint64_t)i->immediate};
+    case 'I': return (x64_fact){level_of_number(i->immediate), level_of_number(i->immediate) == UP_TO_U32 ? HOLDS_CONSTANT
+        : HOLDS_NUMBER, (uint64_t)i->immediate};
     default: return number(ANY_VALUE);
     }
 }
@@ -229,7 +236,8 @@ static x64_fact second(x64_check *c, const x64_instruction *i, const x64_fact *l
 static x64_fact result(x64_check *c, const x64_instruction *i, uint8_t to, const x64_fact *loaded)
 {
     const x64_fact old = c->now.regs[to], from = second(c, i, loaded);
-    bool same = i->form->effect == X64_ORS && i->form->name[0] == 'x' && !i->rm.memory && i->reg == i->rm.base && i->form->digit == NO_REG;
+    bool same = i->form->effect == X64_ORS && i->form->name[0] == 'x' && !i->rm.memory && i->reg == i->rm.base &&
+        i->form->digit == NO_REG;
     if (same) /* xor of a register with itself */
         return (x64_fact){UP_TO_U32, HOLDS_CONSTANT, 0};
     if (i->width <= 2 || i->form->effect == X64_SETS_BYTE) /* the rest of the register stays */
@@ -239,7 +247,8 @@ static x64_fact result(x64_check *c, const x64_instruction *i, uint8_t to, const
         if (i->width == 8)
             return from;
         bool id = from.holds == HOLDS_CONSTANT || from.holds == HOLDS_TYPE_ID;
-        return id ? (x64_fact){UP_TO_U32, from.holds, (uint32_t)from.value} : i->form->operands[2] == 'I' ? (x64_fact){UP_TO_U32, HOLDS_CONSTANT, (uint32_t)i->immediate} : number(UP_TO_U32);
+        return id ? (x64_fact){UP_TO_U32, from.holds, (uint32_t)from.value} : i->form->operands[2] == 'I'
+            ? (x64_fact){UP_TO_U32, HOLDS_CONSTANT, (uint32_t)i->immediate} : number(UP_TO_U32);
     }
     if (i->form->effect == X64_LOADS_ADDRESS)
         return address_result(c, i);
@@ -263,7 +272,8 @@ static x64_fact result(x64_check *c, const x64_instruction *i, uint8_t to, const
 
 static void compare(x64_check *c, const x64_instruction *i)
 {
-    const x64_fact *base = i->rm.memory && i->rm.base < XMM0 ? &c->now.regs[i->rm.base] : NULL, *reg = i->reg < XMM0 ? &c->now.regs[i->reg] : NULL;
+    const x64_fact *base = i->rm.memory && !i->relative ? &c->now.regs[i->rm.base] : NULL;
+    const x64_fact *reg = i->reg < XMM0 ? &c->now.regs[i->reg] : NULL;
     bool immediate = i->form->digit != NO_REG, turned = i->opcode == 0x3B;
     if (!i->rm.memory && turned && i->width == 8)
         c->compared = (x64_comparison){COMPARED_REGISTERS, i->reg, i->rm.base};
@@ -273,7 +283,8 @@ static void compare(x64_check *c, const x64_instruction *i)
         c->compared = (x64_comparison){COMPARED_SIZE, NO_REG, (uint64_t)i->immediate};
     else if (base && base->holds == HOLDS_MEMORY && i->width == 8 && turned && reg && reg->holds == HOLDS_END)
         c->compared = (x64_comparison){COMPARED_END, i->reg, reg->value};
-    else if (base && base->holds == HOLDS_FUNCTION_OR_OTHER && i->rm.disp == FIELD(sbx_function, type_id) && i->width == 4 && reg && !immediate && reg->holds == HOLDS_TYPE_ID)
+    else if (base && base->holds == HOLDS_FUNCTION_OR_OTHER && i->rm.disp == FIELD(sbx_function, type_id) && i->width == 4 &&
+        reg && !immediate && reg->holds == HOLDS_TYPE_ID)
         c->compared = (x64_comparison){COMPARED_TYPE, i->rm.base, reg->value};
 }
 
@@ -284,7 +295,8 @@ static void jump_not_taken(x64_check *c, uint8_t cc)
         set(c, k->reg, c->now.regs[k->reg].level, HOLDS_INDEX, k->value);
     else if (k->kind == COMPARED_NULL && cc == CC_E)
         set(c, k->reg, ANY_VALUE, HOLDS_FUNCTION_OR_OTHER, 0);
-    else if (k->kind == COMPARED_REGISTERS && cc == CC_NE && c->now.regs[k->value].level < c->now.regs[k->reg].level) /* equal to a smaller one */
+    else if (k->kind == COMPARED_REGISTERS && cc == CC_NE &&
+        c->now.regs[k->value].level < c->now.regs[k->reg].level) /* equal to a smaller one */
         c->now.regs[k->reg].level = c->now.regs[k->value].level;
     else if (k->kind == COMPARED_TYPE && cc == CC_NE)
         set(c, k->reg, ANY_VALUE, HOLDS_FUNCTION, k->value);
@@ -300,11 +312,13 @@ static sbx_status leave(x64_check *c)
 {
     uint32_t at = c->at, k = c->saved_count;
     x64_instruction i;
-    if (c->area && !(x64_decode(c->code + at, c->size - at, &i) && i.form->effect == X64_ADDS && x64_written(&i) == RSP && i.form->digit == 0 && i.width == 8 && i.immediate == c->area))
+    if (c->area && !(x64_decode(c->code + at, c->size - at, &i) && i.form->effect == X64_ADDS && x64_written(&i) == RSP &&
+        i.form->digit == 0 && i.width == 8 && i.immediate == c->area))
         return x64_reject(c, "an epilogue that does not give back what the prologue took");
     at += c->area ? i.length : 0;
     for (; k; k--, at += i.length)
-        if (!x64_decode(c->code + at, c->size - at, &i) || i.form->effect != X64_POPS || i.reg != c->saved[k - 1] || (at > c->at && c->marks[at] >= LEADS))
+        if (!x64_decode(c->code + at, c->size - at, &i) || i.form->effect != X64_POPS || i.reg != c->saved[k - 1] ||
+            (at > c->at && c->marks[at] >= LEADS))
             return x64_reject(c, "an epilogue that does not restore what the prologue saved");
     if (at >= c->size || c->code[at] != 0xC3 || (at > c->at && c->marks[at] >= LEADS))
         return x64_reject(c, "an epilogue that does not end in a return");
@@ -323,7 +337,8 @@ static sbx_status leave(x64_check *c)
 static sbx_status move_frame(x64_check *c, const x64_instruction *i)
 {
     int64_t moved = c->now.frame + (i->form->effect == X64_ADDS ? i->immediate : -i->immediate);
-    bool fits = i->form->digit != NO_REG && i->width == 8 && moved >= 0 && moved % 8 == 0 && moved <= (int64_t)c->record->frame_slots * 8;
+    bool fits = i->form->digit != NO_REG && i->width == 8 && moved >= 0 && moved % 8 == 0 &&
+        moved <= (int64_t)c->record->frame_slots * 8;
     if (!fits || (i->form->effect != X64_ADDS && i->form->effect != X64_SUBTRACTS))
         return x64_reject(c, "the frame pointer moves out of the frame");
     c->now.frame = (int32_t)moved;
@@ -349,7 +364,8 @@ static sbx_status write_register(x64_check *c, const x64_instruction *i, uint8_t
 static sbx_status fill(x64_check *c)
 {
     const x64_fact *at = &c->now.regs[RDI], *count = &c->now.regs[RCX], *value = &c->now.regs[RAX];
-    bool known = at->holds == HOLDS_SLOT_ADDRESS && count->holds == HOLDS_CONSTANT && value->holds == HOLDS_CONSTANT && !value->value;
+    bool known = at->holds == HOLDS_SLOT_ADDRESS && count->holds == HOLDS_CONSTANT && value->holds == HOLDS_CONSTANT &&
+        !value->value;
     if (!known || at->value + count->value > c->record->frame_slots)
         return x64_reject(c, "zeroes beyond the frame");
     for (uint64_t s = at->value, end = at->value + count->value; s < end; s++)
@@ -374,14 +390,16 @@ sbx_status x64_step(x64_check *c, const x64_instruction *i)
         c->compared.kind = COMPARED_NOTHING;
         return status;
     case X64_JUMPS_INDIRECT: return SBX_OK; /* its shape was checked; the walk follows its table */
-    case X64_RETURNS: case X64_POPS: return c->area || (effect == X64_RETURNS && c->saved_count) ? x64_reject(c, "a return that restores nothing") : leave(c);
+    case X64_RETURNS: case X64_POPS: return c->area || (effect == X64_RETURNS &&
+        c->saved_count) ? x64_reject(c, "a return that restores nothing") : leave(c);
     case X64_PUSHES: case X64_BREAKS: return x64_reject(c, "an instruction that has no place behind the prologue");
     case X64_FILLS: return fill(c);
     default: break;
     }
     c->compared.kind = COMPARED_NOTHING;
     bool stores = x64_stores(i);
-    if (i->rm.memory && effect != X64_LOADS_ADDRESS && !(stores && effect == X64_MOVES) && !(stores && i->form->operands[0] == 'W'))
+    if (i->rm.memory && effect != X64_LOADS_ADDRESS && !(stores && effect == X64_MOVES) && !(stores &&
+        i->form->operands[0] == 'W'))
         status = x64_check_operand(c, i, &loaded);
     if (!status && stores)
         status = x64_check_store(c, i);
@@ -389,7 +407,8 @@ sbx_status x64_step(x64_check *c, const x64_instruction *i)
         return status;
     if (effect == X64_COMPARES)
         compare(c, i);
-    else if (effect == X64_READS && i->opcode == 0x85 && i->width == 8 && !i->rm.memory && i->reg == i->rm.base && c->now.regs[i->reg].holds == HOLDS_REFERENCE)
+    else if (effect == X64_READS && i->opcode == 0x85 && i->width == 8 && !i->rm.memory && i->reg == i->rm.base &&
+        c->now.regs[i->reg].holds == HOLDS_REFERENCE)
         c->compared = (x64_comparison){COMPARED_NULL, i->reg, 0};
     if (effect == X64_MULTIPLIES_WIDE || effect == X64_EXTENDS_SIGN) {
         set(c, RDX, i->width == 4 ? UP_TO_U32 : ANY_VALUE, HOLDS_NUMBER, 0);

@@ -11,7 +11,6 @@ from .campaign import Campaign, write
 from .compare import sandbox_subjects
 from .tiers import TierCampaign
 
-
 PROGRESS = 20.0
 """Seconds between two lines."""
 

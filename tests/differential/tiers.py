@@ -130,7 +130,9 @@ class TierRunner:
                 host.instances.append(_Nested(nested))
         for number, call in enumerate(invocations):
             if call.module < len(instances):
-                events.append((f"call {number}: m{call.module}.{call.function}", self._call(instances[call.module], call, number)))
+                events.append(
+                    (f"call {number}: m{call.module}.{call.function}", self._call(instances[call.module], call, number))
+                )
         events.append(("host calls", list(host.log)))
         for number, instance in enumerate(instances):
             events += _state(number, instance.exports)
@@ -176,7 +178,8 @@ def difference(first: Sequence[tuple[str, Any]], second: Sequence[tuple[str, Any
         if wanted != seen:
             if isinstance(wanted, bytes) and isinstance(seen, bytes):
                 at = next((i for i, pair in enumerate(zip(wanted, seen, strict=False)) if pair[0] != pair[1]), 0)
-                return f"{label}: {len(wanted)} and {len(seen)} bytes, at {at:#x}: {wanted[at:at + 8].hex()} and {seen[at:at + 8].hex()}"
+                sizes, shown = f"{len(wanted)} and {len(seen)} bytes", [memory[at : at + 8].hex() for memory in (wanted, seen)]
+                return f"{label}: {sizes}, at {at:#x}: {shown[0]} and {shown[1]}"
             return f"{label}: interpreter {wanted}, machine code {seen}"
     return None if len(first) == len(second) else f"{len(first)} and {len(second)} events"
 

@@ -144,7 +144,7 @@ def test_inspect_lists_machine_code(files: Path) -> None:
     assert "function 1" not in listing
     data = json.loads(sandboxhost("inspect", "--json", "--asm", files / "math.wasm").stdout)
     assert data["tier"] == "compiled" and data["machine_bytes"] > 0 and "ret" in data["asm"]
-    assert sandboxhost("inspect", files / "math.wasm", "--asm", "nothing").returncode == 2
+    assert sandboxhost("inspect", files / "math.wasm", "--asm", "no such function").returncode == 2
 
 
 def test_validate(files: Path) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sandboxworker import native
+from sandboxworker.engine import Engine
+from sandboxworker.image import Image
 from tests.real.fetch import FOLDER, PROGRAMS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -27,6 +30,19 @@ def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """`sandboxhost` with these arguments, in a process of its own."""
     command = [sys.executable, "-c", COMMAND_LINE, *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.mark.parametrize("explicit_bounds", [False, True], ids=["guarded", "explicit"])
+@pytest.mark.parametrize("metered", [False, True], ids=["unmetered", "metered"])
+@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - {NEEDS_SIMD}))
+def test_machine_code_passes_the_checker(name: str, metered: bool, explicit_bounds: bool) -> None:
+    """Every function of whole programs stays in its sandbox, as far as native/src/x64_check.c can prove."""
+    if not native.has_compiled_tier():
+        pytest.skip("this machine has no compiled tier")
+    options = Engine(tier="compiled", metered=metered, explicit_bounds=explicit_bounds).options
+    image = Image.description(native.compile_bytes(Path(program(name)).read_bytes(), options))
+    assert image.machine_bytes > 1_000_000
+    image.check_machine_code()
 
 
 def expect(done: subprocess.CompletedProcess[str], stdout: str, code: int = 0) -> None:

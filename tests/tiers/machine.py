@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from sandboxworker import native
 from sandboxworker.call_engine import CallEngine
@@ -11,6 +15,23 @@ from sandboxworker.engine import Engine, Module
 from sandboxworker.store import Store
 
 TIERS: tuple[str, ...] = ("interpreter", "compiled") if native.has_compiled_tier() else ("interpreter",)
+
+
+
+def _operation_table() -> Any:
+    """native/ops/table.py, which belongs to no package."""
+    path = Path(__file__).resolve().parents[2] / "native" / "ops" / "table.py"
+    spec = importlib.util.spec_from_file_location("operation_table", path)
+    assert spec and spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_TABLE = _operation_table()
+OPS, LETTERS = _TABLE.OPS, _TABLE.LETTERS
+Op = Any
+"""A row of the operation table."""
 
 Answer = bytes | str
 """Packed results, or the cause of the trap."""
@@ -54,7 +75,9 @@ def packed(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}Q", *values)
 
 
-def compare(subjects: Sequence[Subject], functions: Iterable[tuple[str, int]], parameters: Sequence[bytes]) -> tuple[int, list[str]]:
+def compare(
+    subjects: Sequence[Subject], functions: Iterable[tuple[str, int]], parameters: Sequence[bytes]
+) -> tuple[int, list[str]]:
     """Calls every (export, results) with all parameters on all subjects: (answers compared, differences in words)."""
     compared, found = 0, []
     for name, results in functions:

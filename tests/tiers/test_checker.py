@@ -18,7 +18,8 @@ from tests.workers.driver import binary
 
 pytestmark = pytest.mark.skipif(not native.has_compiled_tier(), reason="this machine has no compiled tier")
 
-TEXT = """(module
+TEXT = (
+    """(module
     (type $unary (func (param i32) (result i32)))
     (import "m" "f" (func $import (param i32) (result i32)))
     (memory 1) (table 4 funcref) (elem (i32.const 0) $wrapped) (global $g (mut i32) (i32.const 0))
@@ -39,15 +40,19 @@ TEXT = """(module
     (func $store (param i32 i64) (i64.store (local.get 0) (local.get 1)))
     (func $grow (result i32) (i32.load (memory.grow (i32.const 1))))
     (func $zeroed (result i32) (local i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)
-        (i32.load (select (local.get 11) (local.get 3) (""" + "".join(f"i32.add (local.get {i}) (" for i in range(11)) + """local.get 5""" + ")" * 16
+        (i32.load (select (local.get 11) (local.get 3) ("""
+    + "".join(f"i32.add (local.get {i}) (" for i in range(11))
+    + """local.get 5"""
+    + ")" * 16
+)
 
 Mutation = Callable[[bytes], bytes]
 LINE = re.compile(r"^ *([0-9a-f]+)  ((?:[0-9a-f]{2} )+) *(.*)$")
 
 
-def compiled(text: str | bytes, **options: bool) -> bytes:
+def compiled(text: str | bytes, metered: bool = False, explicit_bounds: bool = False) -> bytes:
     """The image's bytes."""
-    engine = Engine(tier="compiled", **options)
+    engine = Engine(tier="compiled", metered=metered, explicit_bounds=explicit_bounds)
     return bytes(native.compile_bytes(binary(text) if isinstance(text, str) else text, engine.options))
 
 
@@ -105,16 +110,40 @@ REJECTED: list[tuple[str, str, str, Mutation, str]] = [
     ("the move to 32 bits is dropped", "wrapped", r"^mov e\w+, (e|dword)", opcode(0x3B), "an index that may be anything"),
     ("an unknown instruction", "wrapped", r"^ret$", byte(0, 0xF4), "no instruction that the compiler makes"),
     ("a system call", "sum", r"^add e|^lea e", lambda old: b"\x0f\x05" + old[2:], "no instruction that the compiler makes"),
-    ("an index from a 64-bit operation", "walk", r"^add r\d+d", wide, "an index that may be anything|an i32 result that may be larger"),
-    ("an index of twice the width", "walk", r"^mov .*\[r15", lambda old: old[:3] + bytes([old[3] | 0x40]) + old[4:], "shape|anything"),
+    (
+        "an index from a 64-bit operation",
+        "walk",
+        r"^add r\d+d",
+        wide,
+        "an index that may be anything|an i32 result that may be larger",
+    ),
+    (
+        "an index of twice the width",
+        "walk",
+        r"^mov .*\[r15",
+        lambda old: old[:3] + bytes([old[3] | 0x40]) + old[4:],
+        "shape|anything",
+    ),
     ("an offset below zero", "wrapped", r"\[r15.*\+0x8\]", byte(-1, 0xF8), "a shape that the compiler does not make"),
     ("a jump into an instruction", "walk", r"^jn?e 0x", add(2, 1), "no instruction of its function"),
     ("a jump out of the function", "walk", r"^jn?e 0x", add(2, 0x10000), "no instruction of its function"),
     ("an unbounded table index", "switch", r"^cmova", byte(1, 0x42), "not through a table of its function"),
     ("a longer table", "switch", r"^mov ecx, 0x2", byte(1, 40), "no instruction|not through a table|outside"),
-    ("an indirect jump", "indirect", r"^call qword", lambda old: old[:1] + bytes([old[1] & 0xC7 | 0x20]) + old[2:], "not through a table"),
+    (
+        "an indirect jump",
+        "indirect",
+        r"^call qword",
+        lambda old: old[:1] + bytes([old[1] & 0xC7 | 0x20]) + old[2:],
+        "not through a table",
+    ),
     ("a call of another field", "indirect", r"^call qword", byte(-1, 0x20), "no function of a compared type"),
-    ("the type is not compared", "indirect", r"^cmp .*e?cx|^cmp dword", byte(-1, 0x10), "holds no pointer|no function of a compared type"),
+    (
+        "the type is not compared",
+        "indirect",
+        r"^cmp .*e?cx|^cmp dword",
+        byte(-1, 0x10),
+        "holds no pointer|no function of a compared type",
+    ),
     ("the index is not compared", "indirect", r"^jbe", byte(1, 0x87), "holds no pointer"),
     ("null is not compared", "indirect", r"^je", byte(1, 0x85), "no function of a compared type|holds no pointer"),
     ("a call into a function", "direct", r"^call 0x", add(1, 4), "neither a function nor a stub|no function of a compared type"),
@@ -127,7 +156,9 @@ REJECTED: list[tuple[str, str, str, Mutation, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "pattern", "change", "words"), [row[1:] for row in REJECTED], ids=[row[0] for row in REJECTED])
+@pytest.mark.parametrize(
+    ("function", "pattern", "change", "words"), [row[1:] for row in REJECTED], ids=[row[0] for row in REJECTED]
+)
 def test_planted_mistakes_are_rejected(function: str, pattern: str, change: Mutation, words: str) -> None:
     image = compiled(TEXT)
     Image.description(image).check_machine_code()
@@ -149,7 +180,9 @@ def test_fuel_is_only_counted() -> None:
     image = compiled(TEXT, metered=True)
     Image.description(image).check_machine_code()
     with pytest.raises(WorkerError, match="the fuel counter"):
-        Image.description(mutate(image, "walk", r"^sub r14", lambda old: old[:2] + bytes([old[2] & 0xC7 | 0x20]) + old[3:])).check_machine_code()
+        Image.description(
+            mutate(image, "walk", r"^sub r14", lambda old: old[:2] + bytes([old[2] & 0xC7 | 0x20]) + old[3:])
+        ).check_machine_code()
 
 
 def test_an_image_of_the_interpreter_has_nothing_to_check() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +12,7 @@ from sandboxworker import native
 from tests.differential.ops import constant
 from tests.workers.driver import binary
 
-from .machine import TIERS, Subject, compare, packed
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "native" / "ops"))
-from table import LETTERS, OPS, Op  # noqa: E402
+from .machine import LETTERS, OPS, TIERS, Op, Subject, compare, packed
 
 pytestmark = pytest.mark.skipif(not native.has_compiled_tier(), reason="this machine has no compiled tier")
 
@@ -34,19 +29,42 @@ def _f64(*values: float) -> list[int]:
 
 _BOUNDARIES = (2.0**31, 2.0**32, 2.0**63, 2.0**64)
 """Where conversions to integers begin to trap."""
-_COMMON = (0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.5, -2.5, 0.1, float("inf"), float("-inf"), *_BOUNDARIES, *(-b for b in _BOUNDARIES))
+_COMMON = (
+    0.0,
+    -0.0,
+    0.5,
+    -0.5,
+    1.0,
+    -1.0,
+    1.5,
+    2.5,
+    -2.5,
+    0.1,
+    float("inf"),
+    float("-inf"),
+    *_BOUNDARIES,
+    *(-b for b in _BOUNDARIES),
+)
 EDGES: dict[str, list[int]] = {
-    "i32": [0, 1, 2, 7, 31, 32, 33, 0x7F, 0x80, 0xFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF, 0x12345678],
-    "i64": [0, 1, 31, 32, 63, 64, 65, 0x80, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x100000000, 0x7FFFFFFFFFFFFFFF, 0x8000000000000000,
+    "i32": [0, 1, 2, 7, 31, 32, 33, 0x7F, 0x80, 0xFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE,
+            0xFFFFFFFF, 0x12345678],
+    "i64": [0, 1, 31, 32, 63, 64, 65, 0x80, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x100000000, 0x7FFFFFFFFFFFFFFF,
+            0x8000000000000000,
             0x8000000000000001, 0xFFFFFFFF7FFFFFFF, 0xFFFFFFFF80000000, 0xFFFFFFFFFFFFFFFF, 0x20000000000001, 0x8000008000000001],
-    "f32": [*_f32(*_COMMON, -2147483904.0), 1, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x80000001, 0x4EFFFFFF, 0x4F7FFFFF, 0x5EFFFFFF, 0x5F7FFFFF, 0xBF7FFFFF,
+    "f32": [*_f32(*_COMMON, -2147483904.0), 1, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x80000001, 0x4EFFFFFF, 0x4F7FFFFF,
+            0x5EFFFFFF, 0x5F7FFFFF, 0xBF7FFFFF,
             0x7FC00000, 0xFFC00000, 0x7FA00000, 0xFF800001, 0x7FFFFFFF, 0x4B000001],
-    "f64": [*_f64(*_COMMON, -2147483649.0, 2147483647.5, 4294967295.5, 3.4028235677973366e38), 1, 0xFFFFFFFFFFFFF, 0x10000000000000, 0x7FEFFFFFFFFFFFFF,
-            0x41DFFFFFFFFFFFFF, 0x41EFFFFFFFFFFFFF, 0x43DFFFFFFFFFFFFF, 0x43EFFFFFFFFFFFFF, 0xBFEFFFFFFFFFFFFF, 0xC1E0000000100000,
-            0x7FF8000000000000, 0xFFF8000000000000, 0x7FF4000000000000, 0xFFF0000000000001, 0x7FFFFFFFFFFFFFFF, 0x4330000000000001],
+    "f64": [*_f64(*_COMMON, -2147483649.0, 2147483647.5, 4294967295.5, 3.4028235677973366e38), 1, 0xFFFFFFFFFFFFF,
+            0x10000000000000, 0x7FEFFFFFFFFFFFFF,
+            0x41DFFFFFFFFFFFFF, 0x41EFFFFFFFFFFFFF, 0x43DFFFFFFFFFFFFF, 0x43EFFFFFFFFFFFFF, 0xBFEFFFFFFFFFFFFF,
+            0xC1E0000000100000,
+            0x7FF8000000000000, 0xFFF8000000000000, 0x7FF4000000000000, 0xFFF0000000000001, 0x7FFFFFFFFFFFFFFF,
+            0x4330000000000001],
 }  # fmt: skip
 
-_PRESSURE = "".join(f"(i64.load (i32.const {1024 + 8 * i}))" for i in range(7)) + "".join(f"(f64.load (i32.const {2048 + 8 * i}))" for i in range(9))
+_PRESSURE = "".join(f"(i64.load (i32.const {1024 + 8 * i}))" for i in range(7)) + "".join(
+    f"(f64.load (i32.const {2048 + 8 * i}))" for i in range(9)
+)
 _RELEASE = "f64.add " * 8 + "local.set $sum " + "i64.xor " * 6 + "local.set $xor"
 _LOOP = "(br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3)))"
 
@@ -93,21 +111,30 @@ class Forms:
         counter = f"(local $r {self.result}) (local $n i32)"
         self.add("pinned", f"(loop (local.set $r {self.of(*names)}) {_LOOP}) (local.get $r)", locals_=counter)
         self.add("pinned tee", f"(loop (drop (local.tee $r {self.of(*names)})) {_LOOP}) (local.get $r)", locals_=counter)
-        if len(names) == 2:
-            if self.params[0] == self.params[1]:
-                self.add("twice the same", f"(loop (local.set $r {self.of(names[1], names[1])}) {_LOOP}) (local.get $r)", locals_=counter)
-                self.add("turned", f"(loop (local.set $r {self.of(names[1], names[0])}) {_LOOP}) (local.get $r)", locals_=counter)
+        if len(set(self.params)) < len(self.params):
+            self.add(
+                "twice the same", f"(loop (local.set $r {self.of(names[1], names[1])}) {_LOOP}) (local.get $r)", locals_=counter
+            )
+            self.add("turned", f"(loop (local.set $r {self.of(names[1], names[0])}) {_LOOP}) (local.get $r)", locals_=counter)
         for position, type_ in enumerate(self.params):
             if type_ == self.result:
                 body = f"(loop (local.set {position} {self.of(*names)}) {_LOOP}) (local.get {position})"
                 self.add(f"into operand {position}", body, locals_="(local $n i32)")
-                kept = f"(loop (local.set $r (local.get {position})) (local.get {position}) (local.set {position} {self.of(*names)}) (local.set $r) {_LOOP})"
-                self.add(f"into operand {position}, which waits on the stack", f"{kept} (local.get {position}) (local.get $r)",
-                         f"{self.result} {self.result}", 2, counter)
+                waiting = f"(local.get {position}) (local.set {position} {self.of(*names)}) (local.set $r)"
+                kept = f"(loop (local.set $r (local.get {position})) {waiting} {_LOOP})"
+                self.add(
+                    f"into operand {position}, which waits on the stack",
+                    f"{kept} (local.get {position}) (local.get $r)",
+                    f"{self.result} {self.result}",
+                    2,
+                    counter,
+                )
 
     def _elsewhere(self, names: list[str]) -> None:
         """Operands from memory, at home after a call, and beside more values than there are registers."""
-        stores = "".join(f"({t}.store (i32.const {8 * i}) {name})" for i, (t, name) in enumerate(zip(self.params, names, strict=True)))
+        stores = "".join(
+            f"({t}.store (i32.const {8 * i}) {name})" for i, (t, name) in enumerate(zip(self.params, names, strict=True))
+        )
         loads = [f"({t}.load (i32.const {8 * i}))" for i, t in enumerate(self.params)]
         self.add("from memory", f"{stores} {self.of(*loads)}")
         for position in range(len(names)):

@@ -174,7 +174,7 @@ def test_a_trap_has_cause_and_backtrace(store: Store) -> None:
         instance.exports["divide"].call(-(2**31), -1)
 
 
-# The interpreter counts frames; machine code has room for that many of the largest (rounded up to a page), and so for more small ones:
+# The interpreter counts frames; machine code has room for that many of the largest, up to a page: for many more small ones.
 SMALL_FRAMES = 32
 
 

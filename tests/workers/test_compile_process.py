@@ -31,9 +31,17 @@ MODULE = binary("""(module
 COMPILED = ["compiled"] if native.has_compiled_tier() else []
 
 
-def compile_(data: bytes, limits: Limits | None = None, listing: str | None = None, **more: Any) -> tuple[list[Any], bytes, bytes]:
+def compile_(
+    data: bytes, limits: Limits | None = None, listing: str | None = None, **more: Any
+) -> tuple[list[Any], bytes, bytes]:
     """Runs a compile process: (messages, image, listing)."""
-    fields: dict[str, Any] = {"features": None, "metered": False, "explicit_bounds": False, "source_bytes": len(data), "tier": "auto"} | more
+    fields: dict[str, Any] = {
+        "features": None,
+        "metered": False,
+        "explicit_bounds": False,
+        "source_bytes": len(data),
+        "tier": "auto",
+    } | more
     asked = options.CompileOptions(**fields, limits=(limits or Limits()).to_wire(), listing=listing)
     fds = [shm.sealed_copy(data, "module"), shm.create("image"), *([shm.create("listing")] if listing is not None else [])]
     process = Process("compile")

@@ -30,7 +30,7 @@ def module_limits(limits: Limits | None) -> tuple[tuple[str, int], ...]:
 
 
 def resolved_tier(tier: Tier) -> Literal["interpreter", "compiled"]:
-    """What a tier means on this machine. Raises ValueError for an unknown one, WorkerError for the compiled one where it is missing."""
+    """What a tier means on this machine. Raises ValueError for an unknown one, WorkerError for one that is missing."""
     if tier not in TIERS:
         raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
     if tier == "compiled" and not native.has_compiled_tier():
@@ -96,7 +96,8 @@ class Engine:
     ) -> None:
         self.tier = resolved_tier(tier)
         compiled = self.tier == "compiled"
-        self.options = native.CompileOptions(native.feature_mask(features), metered, explicit_bounds, module_limits(limits), compiled)
+        mask = native.feature_mask(features)
+        self.options = native.CompileOptions(mask, metered, explicit_bounds, module_limits(limits), compiled)
         self._lock = threading.Lock()
         self._flights: dict[bytes, _Flight] = {}
 

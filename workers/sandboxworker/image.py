@@ -66,7 +66,7 @@ class Image:
         self.element_segment_count: int = header.element_count
         self.data_segment_count: int = header.data_count
         self.preinitialised = bool(header.run_count)
-        self.machine_bytes: int = native.image_machine_bytes(pointer)
+        self._machine_offset, self.machine_bytes = native.machine_section(pointer)
         self.tier: Literal["interpreter", "compiled"] = "compiled" if self.machine_bytes else "interpreter"
         """The executor that it was made for."""
 
@@ -78,7 +78,7 @@ class Image:
     @classmethod
     def description(cls, image: native.Pointer) -> Image:
         """A private copy for reading only: its machine code cannot run, and it cannot be instantiated. Raises WorkerError."""
-        return cls(native.image_description(image))
+        return cls(native.image_from_bytes(image, runs=False))
 
     @classmethod
     def from_fd(cls, fd: int, allow_unsealed: bool = False) -> Image:
@@ -86,16 +86,17 @@ class Image:
         return cls(native.image_from_fd(fd, allow_unsealed))
 
     def disassemble(self, function: int) -> str:
-        """Listing of the interpreter or machine code of a function of the module's own (index counts the imports). Raises WorkerError."""
+        """Listing of the interpreter or machine code of one of the module's own functions (index counts the imports)."""
         return native.disassemble(self.pointer, function)
 
     def machine_code_place(self, function: int) -> tuple[int, int]:
         """(offset in the image, bytes) of the machine code of a function of the module's own."""
-        return native.machine_code_place(self.pointer, function)
+        record = self._function_records[function]
+        return self._machine_offset + record.machine_offset, record.machine_bytes
 
     def check_machine_code(self) -> None:
         """Proves of every function that it stays in its sandbox (native/src/x64_check.c). Raises WorkerError naming the place."""
-        native.check_machine_code(self.pointer)
+        native.checked("sbx_x64_check", self.pointer)
 
     @cached_property
     def types(self) -> list[FunctionType]:

@@ -209,17 +209,11 @@ def compile_bytes(data: bytes | mmap, options: CompileOptions) -> Pointer:
     return ffi.buffer(ffi.gc(image[0], lib.sbx_free, size[0]), size[0])
 
 
-def image_from_bytes(image: Pointer) -> Pointer:
-    """A private copy of an image, checked. Raises WorkerError when it is not an image of this build."""
+def image_from_bytes(image: Pointer, runs: bool = True) -> Pointer:
+    """A private copy of an image, checked; unless it `runs`, nothing of it becomes executable. Raises WorkerError when it is not an
+    image of this build."""
     out = ffi.new("sbx_image **")
-    checked("sbx_image_from_bytes", ffi.from_buffer(image), len(image), out)
-    return ffi.gc(out[0], lib.sbx_image_release)
-
-
-def image_description(image: Pointer) -> Pointer:
-    """As image_from_bytes, but nothing of it becomes executable: for reading it only."""
-    out = ffi.new("sbx_image **")
-    checked("sbx_image_describe", ffi.from_buffer(image), len(image), out)
+    checked("sbx_image_from_bytes" if runs else "sbx_image_describe", ffi.from_buffer(image), len(image), out)
     return ffi.gc(out[0], lib.sbx_image_release)
 
 
@@ -301,20 +295,10 @@ def disassemble(image: Pointer, function: int) -> str:
         lib.sbx_free(text[0])
 
 
-def image_machine_bytes(image: Pointer) -> int:
-    """Bytes of machine code: 0 in an image of the interpreter."""
-    return int(image.header.sections[lib.SBX_IMAGE_MACHINE].bytes)
-
-
-def machine_code_place(image: Pointer, function: int) -> tuple[int, int]:
-    """(offset in the image, bytes) of the machine code of one of the module's own functions."""
-    record = image_records(image, "functions")[function]
-    return int(image.header.sections[lib.SBX_IMAGE_MACHINE].offset + record.machine_offset), int(record.machine_bytes)
-
-
-def check_machine_code(image: Pointer) -> None:
-    """The checker over machine code. Raises WorkerError that names function, place and instruction."""
-    checked("sbx_x64_check", image)
+def machine_section(image: Pointer) -> tuple[int, int]:
+    """(offset in the image, bytes) of its machine code; no bytes in an image of the interpreter."""
+    section = image.header.sections[lib.SBX_IMAGE_MACHINE]
+    return int(section.offset), int(section.bytes)
 
 
 def image_name(image: Pointer, name: Pointer) -> str:
