@@ -114,6 +114,15 @@ class Waiter(Events):
         """The outcome."""
         self._items.put(item)
 
+    def take(self) -> Finish | None:
+        """The outcome if it is there; host functions that are wanted by now are run. Raises only what is no Exception."""
+        while not self._items.empty():
+            item = self._items.get()
+            if isinstance(item, Finish):
+                return item
+            self.answer(item)
+        return None
+
     def wait(self, call_id: int) -> Finish:
         """The outcome, when it has no error. Raises the error; an interrupt (Ctrl-C) cancels the call."""
         try:
@@ -125,6 +134,10 @@ class Waiter(Events):
         except BaseException:
             self.binding.backend.cancel(call_id)
             raise
+        return self.outcome(item)
+
+    def outcome(self, item: Finish) -> Finish:
+        """The outcome, when it has no error. Raises the error."""
         error = self.ended(item)
         if error is not None:
             raise error

@@ -4,6 +4,9 @@ Whoever has something to say (a caller, the input thread) takes the lock, gives 
 comes back, reading included: so a caller writes its own call without waking anybody. Outcomes and host functions are handed to
 the calls' sinks after the lock is released. The input thread waits for sockets, deaths and times; it also starts the processes,
 because a worker dies with the thread that started it.
+
+A call that a thread waits for goes by the line of an idle worker (lines.py), where there is one, and that thread reads the line
+itself: nobody else is woken, in this process or (but for the one that makes the call) in the worker.
 """
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from . import wire
-from .calls import Events
+from .calls import Events, Waiter
 from .engine import CompiledModule, Engine
 from .errors import HostClosed, ProtocolError, WorkerError
 from .limits import Limits, ProcessLimits
+from .lines import Line, Lines
 from .logs import logger
 from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Plugin, Router, Send, SendDescriptors
 from .statistics import HostStatistics, WorkerStatistics
@@ -40,6 +44,7 @@ class Core:
         self._engine = engine
         self._router = Router()
         self._transport = Transport()
+        self._lines = Lines()
         self._supervisor = Supervisor(workers, threads, self._transport, limits)
         self._sinks: dict[int, Events] = {}
         self._resources: dict[int, tuple[CompiledModule, list[int]]] = {}
@@ -92,6 +97,76 @@ class Core:
         self._deliver(later)
         return ids
 
+    def perform(self, spec: CallSpec, sink: Waiter) -> Finish:
+        """Makes one call and waits for its outcome. Raises as Router.submit, and what the call ended with; an interrupt (Ctrl-C)
+        cancels the call.
+        """
+        started = time.monotonic()
+        with self._lock:
+            begun = self._router.begin(spec, started)
+            line = self._lines.of.get(begun[0]) if begun is not None else None
+            if begun is not None:
+                call_id = begun[1].id
+                self._sinks[call_id] = sink
+                later = self._send_short(begun[0], begun[1], line, sink)
+                if spec.deadline is not None and spec.deadline < self._wait_until:
+                    self._wake_if_earlier()
+        if begun is None:
+            (call_id,) = self.submit([spec], [sink])
+            return sink.wait(call_id)
+        self._deliver(later)
+        if line is None or line.leader is not sink:
+            return sink.wait(call_id)
+        try:
+            found = self._attend(line, call_id, sink)
+        except BaseException:
+            self.cancel(call_id)
+            raise
+        finally:
+            with self._lock:
+                del self._lines.led[sink]
+                line.leave()
+        return sink.outcome(found) if found is not None else sink.wait(call_id)
+
+    def _send_short(self, worker_id: bytes, message: wire.Call, line: Line | None, sink: Waiter) -> list[Finish | InvokeHost]:
+        """By the line, or else by ZeroMQ."""
+        if line is not None and line.leader is None:
+            try:
+                line.send(wire.encode((message,)))
+                line.leader = sink
+                self._lines.led[sink] = line
+                return []
+            except (Unreachable, ProtocolError):
+                pass
+        later = self._carry_out([Send(worker_id, (message,))])
+        self._pump(later)
+        return later
+
+    def _attend(self, line: Line, call_id: int, sink: Waiter) -> Finish | None:
+        """Reads the line until the call's outcome is there; None when the line ends first."""
+        while True:
+            readable = line.wait()
+            later: list[Finish | InvokeHost] = []
+            with self._lock:
+                if not line.open or self._stopping:
+                    return None
+                frame = line.receive() if readable else b""
+                if readable and not frame:
+                    return None  # the worker has ended, which is the input thread's business
+                if frame:
+                    result = wire.decode_result(frame)
+                    finish = self._router.complete(line.worker.routing_id, call_id, result) if result is not None else None
+                    if finish is not None:
+                        del self._sinks[call_id]
+                        return finish
+                    self._take_in(line.worker.routing_id, frame, later)
+                    self._pump(later)
+                    self._wake_if_earlier()
+            self._deliver(later, sink)
+            found = sink.take()
+            if found is not None:
+                return found
+
     def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None:
         """Answers an InvokeHost."""
         self._do(lambda now: self._router.host_result(call_id, sequence, ok, payload, now))
@@ -127,6 +202,8 @@ class Core:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         with self._lock:
+            for worker in self._supervisor.workers.values():
+                self._lines.remove(worker)
             self._supervisor.close(STOP_SECONDS)
             self._transport.close()
             for plugin_id in list(self._resources):
@@ -213,17 +290,26 @@ class Core:
     def _pump(self, later: list[Finish | InvokeHost]) -> None:
         """Reads and routes whatever has arrived, until nothing is left (the socket's descriptor tells of edges only)."""
         while arrived := self._transport.receive():
-            now = time.monotonic()
             for worker_id, frame in arrived:
-                try:
-                    if frame is None:
-                        raise ProtocolError("a message of several parts")
-                    messages = wire.decode(frame, Direction.TO_HOST)
-                    self._check_ready(worker_id, messages, now)
-                except ProtocolError as exc:
-                    later += self._carry_out(self._router.violation(worker_id, str(exc), now))
-                else:
-                    later += self._carry_out(self._router.received(worker_id, messages, now))
+                self._take_in(worker_id, frame, later)
+
+    def _pump_line(self, line: Line, later: list[Finish | InvokeHost]) -> None:
+        """Reads a line that nobody reads: what a caller left behind that gave up."""
+        while line.leader is None and (frame := line.receive()):
+            self._take_in(line.worker.routing_id, frame, later)
+
+    def _take_in(self, worker_id: bytes, frame: bytes | None, later: list[Finish | InvokeHost]) -> None:
+        """One frame of a worker's."""
+        now = time.monotonic()
+        try:
+            if frame is None:
+                raise ProtocolError("a message of several parts")
+            messages = wire.decode(frame, Direction.TO_HOST)
+            self._check_ready(worker_id, messages, now)
+        except ProtocolError as exc:
+            later += self._carry_out(self._router.violation(worker_id, str(exc), now))
+        else:
+            later += self._carry_out(self._router.received(worker_id, messages, now))
 
     def _check_ready(self, worker_id: bytes, messages: list[wire.Message], now: float) -> None:
         for message in messages:
@@ -233,8 +319,8 @@ class Core:
                 self._build_id = message.build_id
                 self._supervisor.ready(worker_id, now)
 
-    def _deliver(self, later: list[Finish | InvokeHost]) -> None:
-        """Without the lock: sinks may run the application's code."""
+    def _deliver(self, later: list[Finish | InvokeHost], own: Events | None = None) -> None:
+        """Without the lock: sinks may run the application's code. own: the calling thread's, which needs no waking."""
         for item in later:
             if isinstance(item, Finish):
                 sink = self._sinks.pop(item.call, None)
@@ -244,6 +330,9 @@ class Core:
                 sink = self._sinks.get(item.call)
                 if sink is not None:
                     sink.invoke(item)
+            if sink is not own and self._lines.led:
+                with self._lock:
+                    self._lines.wake(sink)
 
     def _wake(self) -> None:
         try:
@@ -286,15 +375,18 @@ class Core:
         self._start_missing(poll, watched)
         if self._supervisor.failure and not self._supervisor.workers and not self._router.failure:
             later += self._carry_out(self._router.no_workers(self._supervisor.failure, time.monotonic()))
-        self._pump(later)
+        for line in self._lines.of.values():
+            self._pump_line(line, later)
         later += self._carry_out(self._router.tick(time.monotonic()))
+        self._pump(later)
         times = (self._router.next_time(), self._supervisor.next_time())
         self._wait_until = min((t for t in times if t is not None), default=time.monotonic() + 3600.0)
         return later
 
     def _start_missing(self, poll: select.poll, watched: dict[int, WorkerProcess]) -> None:
         for worker in self._supervisor.tick(time.monotonic()):
-            self._router.worker_started(worker.routing_id, worker.process.pid)
+            self._router.worker_started(worker.routing_id, worker.process.pid, self._lines.available)
+            self._lines.add(worker)
             for fd in (worker.process.fd, worker.process.stderr):
                 poll.register(fd, select.POLLIN)
                 watched[fd] = worker
@@ -314,6 +406,9 @@ class Core:
         now = time.monotonic()
         later: list[Finish | InvokeHost] = []
         self._pump(later)  # what it said before it died
+        while worker.routing_id in self._lines.of and (frame := self._lines.of[worker.routing_id].receive()):
+            self._take_in(worker.routing_id, frame, later)
+        self._lines.remove(worker)
         reason = self._supervisor.ended(worker, now)
         logger.warning("worker %d was lost: %s", process.pid, reason)
         later += self._carry_out(self._router.worker_lost(worker.routing_id, reason, now))

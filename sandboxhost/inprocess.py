@@ -16,7 +16,7 @@ from sandboxworker.plugin import Job
 from sandboxworker.plugin import Plugin as WorkerPlugin
 
 from . import wire
-from .calls import Events
+from .calls import Events, Waiter
 from .engine import CompiledModule, Export, Import, ModuleDescription
 from .errors import HostClosed, HostFunctionError, LimitExceeded, Overloaded, SandboxError, UnknownFunction, WorkerError
 from .host_functions import Threads
@@ -135,6 +135,11 @@ class InProcess:
             else:
                 self._run(call_id, spec, sink, record, plugin, turn)
         return ids
+
+    def perform(self, spec: CallSpec, sink: Waiter) -> Finish:
+        """One call and its outcome. Raises as `submit`, and what the call ended with."""
+        (call_id,) = self.submit([spec], [sink])
+        return sink.wait(call_id)
 
     def _run(self, call_id: int, spec: CallSpec, sink: Events, record: PluginRecord, plugin: WorkerPlugin,
              turn: threading.RLock) -> None:

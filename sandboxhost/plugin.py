@@ -96,9 +96,7 @@ class Plugin:
         """Like `call`, with what the call used."""
         type_ = self.signature(function)
         spec = self._spec(function, pack(type_.params, arguments, function))
-        waiter = Waiter(self._binding, function)
-        (call_id,) = self._backend.submit([spec], [waiter])
-        item = waiter.wait(call_id)
+        item = self._backend.perform(spec, Waiter(self._binding, function))
         return Outcome(unpack(type_.results, item.payload, f"results of {function}"), item.usage)
 
     def submit(self, function: str, *arguments: Any) -> CallFuture:

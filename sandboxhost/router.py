@@ -52,6 +52,8 @@ DRAIN = 2.0
 """Seconds that the other calls of such a worker get before it is killed."""
 PREFETCH = 16
 """Calls of a batch that a worker may hold per thread, so that they travel together."""
+LINE_BYTES = 16 * 2**10
+"""Payload bytes of a call that may travel by a line."""
 
 
 class Router:
@@ -115,6 +117,59 @@ class Router:
         ids = [self._accept(plugin, spec) for spec in specs]
         return ids, self._flush(now)
 
+    def begin(self, spec: CallSpec, now: float) -> tuple[bytes, wire.Call] | None:
+        """The short way for a call that a thread waits for: accepts it and says what to send to which worker by its line.
+
+        None, and nothing has happened, unless it can start at once in a worker that does nothing else and holds the plugin:
+        then `submit` it, which also finds the words for a refusal.
+        """
+        plugin = self.plugins.get(spec.plugin)
+        if plugin is None or plugin.removed or plugin.queue or self._turn or self.closed or spec.parent:
+            return None
+        limit = plugin.concurrency
+        if plugin.pending >= plugin.limits.pending_calls or (limit is not None and plugin.in_flight >= limit):
+            return None
+        if len(spec.payload) > LINE_BYTES or len(spec.function) > LINE_BYTES:
+            return None
+        for worker in (plugin.home,) if plugin.home is not None else self.workers.values():
+            if not worker.calls and worker.line and worker.state == "ready" and worker.plugins.get(plugin.id):
+                break
+        else:
+            return None
+        call = CallState(self._next_id, spec, worker)
+        self._next_id += 1
+        self._accepted += 1
+        self.calls[call.id] = worker.calls[call.id] = call
+        plugin.pending += 1
+        plugin.in_flight += 1
+        if plugin.persistent:
+            plugin.home = worker
+        left = wire.UNLIMITED
+        if spec.deadline is not None:
+            heapq.heappush(self._timers, (spec.deadline, call.id))
+            left = max(0, int((spec.deadline - now) * 1e9))
+        fuel = plugin.limits.fuel
+        return worker.id, wire.Call(call.id, spec.plugin, 0, spec.function, wire.Signed(wire.UNLIMITED if fuel is None else fuel),
+                                    wire.Signed(left), spec.payload)
+
+    def complete(self, worker_id: bytes, call_id: int, message: wire.Result) -> Finish | None:
+        """The short way back: `received` for one RESULT of a call that `begin` accepted, when it is all that there is to do.
+        None, and nothing has happened, when it is not.
+        """
+        call = self.calls.get(call_id)
+        if message.id != call_id or call is None or call.worker is None or call.worker.id != worker_id or self._turn:
+            return None
+        worker, plugin = call.worker, self.plugins[call.spec.plugin]
+        if worker.state != "ready" or plugin.removed or len(message.payload) > plugin.limits.result_bytes:
+            return None
+        del self.calls[call_id], worker.calls[call_id]
+        self._ended += 1
+        plugin.pending -= 1
+        plugin.in_flight -= 1
+        worker.ended += 1
+        self._mean += (message.time_ns / 1e9 - self._mean) / 16
+        return Finish(call_id, message.payload, None, Usage(message.fuel, message.time_ns, message.memory, worker.pid))
+
     def cancel(self, call_id: int, now: float) -> list[Instruction]:
         """Ends a call as soon as possible; a call that has ended already is left alone."""
         call = self.calls.get(call_id)
@@ -146,9 +201,9 @@ class Router:
 
     # ---- stimuli: workers ----
 
-    def worker_started(self, worker_id: bytes, pid: int) -> None:
-        """A process was started; it gets calls after READY."""
-        self.workers[worker_id] = WorkerState(worker_id, pid=pid)
+    def worker_started(self, worker_id: bytes, pid: int, line: bool = False) -> None:
+        """A process was started; it gets calls after READY. line: `begin` may choose it."""
+        self.workers[worker_id] = WorkerState(worker_id, pid=pid, line=line)
 
     def unwritten(self, worker_id: bytes, call_ids: Iterable[int], now: float) -> list[Instruction]:
         """The worker could not be reached: these calls certainly never left and may go elsewhere. `worker_lost` follows."""

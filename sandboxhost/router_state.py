@@ -126,6 +126,8 @@ class WorkerState:
     pid: int = 0
     threads: int = 0
     level: str = ""
+    line: bool = False
+    """It has a line (lines.py) beside its ZeroMQ connection."""
     calls: dict[int, CallState] = field(default_factory=dict)
     """In flight."""
     threadless: int = 0

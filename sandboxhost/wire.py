@@ -365,6 +365,21 @@ def decode(frame: bytes, direction: Direction) -> list[Any]:
     raise ProtocolError(f"{direction.value}: message {len(messages)}: the frame is cut off")
 
 
+def decode_result(frame: bytes) -> Result | None:
+    """The one RESULT that is all of a frame, checked as `decode` checks it; None when it is anything else: `decode` finds out."""
+    try:
+        item = msgpack.unpackb(frame, use_list=False, raw=False, strict_map_key=True, max_array_len=_MAX_FIELDS, max_map_len=0,
+                               max_ext_len=0, max_str_len=MAX_TEXT_BYTES)
+        kind, call_id, fuel, time_ns, memory, payload = item
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    if (type(item) is tuple and type(kind) is type(call_id) is type(fuel) is type(time_ns) is type(memory) is int
+            and type(payload) is bytes and kind == 18 and 0 <= call_id < 2**63 and 0 <= fuel < 2**63 and 0 <= time_ns < 2**63
+            and 0 <= memory < 2**63):
+        return Result(call_id, fuel, time_ns, memory, payload)
+    return None
+
+
 def _kind_of(item: object) -> str:
     return printable(repr(item[0] if isinstance(item, tuple) and item else item), 80)
 

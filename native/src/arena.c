@@ -6,7 +6,7 @@
 
 #include "arena.h"
 
-enum { ALIGNMENT = 16, FIRST_BLOCK = 16 * 1024, LARGEST_BLOCK = 1024 * 1024, PAGE = 4096, LARGE = 4 * 1024 * 1024 };
+enum { ALIGNMENT = 16, FIRST_BLOCK = 16 * 1024, LARGEST_BLOCK = 1024 * 1024, PAGE = 4096, LARGE = 1024 * 1024 };
 
 struct sbx_arena_block {
     struct sbx_arena_block *next;
@@ -32,6 +32,8 @@ static struct sbx_arena_block *add_block(sbx_arena *arena, size_t need)
     struct sbx_arena_block *block = sbx_calloc(1, HEADER + capacity);
     if (!block)
         return NULL;
+    if (capacity == LARGEST_BLOCK)
+        sbx_populate(block, HEADER + capacity);
     block->capacity = capacity;
     arena->total += HEADER + capacity;
     /* A block made for one large request is full at once: keep allocating from the one before it. */

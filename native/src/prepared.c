@@ -143,13 +143,13 @@ static double as_double(const sbx_prepared *p, const u64 *values)
 #define P sbx_prepared *p
 #define X0(v) ENTRY(v, (P), true)
 #define X1(a) ENTRY(a, (P, D_##a A), T_##a(p, v, 0, A))
-#define X2(a, b) ENTRY(a##b, (P, D_##a A, D_##b B), T_##a(p, v, 0, A) & T_##b(p, v, 1, B))
-#define X3(a, b, c) ENTRY(a##b##c, (P, D_##a A, D_##b B, D_##c C), T_##a(p, v, 0, A) & T_##b(p, v, 1, B) & T_##c(p, v, 2, C))
+#define X2(a, b) ENTRY(a##b, (P, D_##a A, D_##b B), T_##a(p, v, 0, A) && T_##b(p, v, 1, B))
+#define X3(a, b, c) ENTRY(a##b##c, (P, D_##a A, D_##b B, D_##c C), T_##a(p, v, 0, A) && T_##b(p, v, 1, B) && T_##c(p, v, 2, C))
 #define X4(a, b, c, d) ENTRY(a##b##c##d, (P, s64 A, s64 B, s64 C, s64 D),                          \
-                             T_i(p, v, 0, A) & T_i(p, v, 1, B) & T_i(p, v, 2, C) & T_i(p, v, 3, D))
+                             T_i(p, v, 0, A) && T_i(p, v, 1, B) && T_i(p, v, 2, C) && T_i(p, v, 3, D))
 #define X5(a, b, c, d, e) ENTRY(a##b##c##d##e, (P, s64 A, s64 B, s64 C, s64 D, s64 E),             \
-                                T_i(p, v, 0, A) & T_i(p, v, 1, B) & T_i(p, v, 2, C) & T_i(p, v, 3, D) & T_i(p, v, 4, E))
+                                T_i(p, v, 0, A) && T_i(p, v, 1, B) && T_i(p, v, 2, C) && T_i(p, v, 3, D) && T_i(p, v, 4, E))
 #define X6(a, b, c, d, e, f) ENTRY(a##b##c##d##e##f, (P, s64 A, s64 B, s64 C, s64 D, s64 E, s64 F), \
-                                   T_i(p, v, 0, A) & T_i(p, v, 1, B) & T_i(p, v, 2, C) & T_i(p, v, 3, D) & T_i(p, v, 4, E) & \
+                                   T_i(p, v, 0, A) && T_i(p, v, 1, B) && T_i(p, v, 2, C) && T_i(p, v, 3, D) && T_i(p, v, 4, E) && \
                                    T_i(p, v, 5, F))
 SBX_PREPARED_SHAPES(X0, X1, X2, X3, X4, X5, X6)

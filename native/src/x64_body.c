@@ -345,8 +345,11 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     c->cpu = sbx_x64_cpu();
     /* Room for what most modules need: pages are taken when they are written, and a buffer that never moves costs least. */
     if (x64_room(&c->b, module->code_bytes * 2 + EXPANSION_FLOOR))
-        sbx_populate(c->b.bytes, module->code_bytes * 3 / 2);
-    x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + EXPANSION_FLOOR, 1);
+        sbx_populate(c->b.bytes, module->code_bytes * 7 / 4);
+    if (x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + EXPANSION_FLOOR, 1))
+        sbx_populate(c->map, module->code_bytes / 4);
+    if (x64_grow(c, &c->calls, &c->call_capacity, module->code_bytes / 32 + 64, sizeof *c->calls))
+        sbx_populate(c->calls, module->code_bytes / 3);
     sbx_x64_stubs(c);
     return c;
 }

@@ -383,6 +383,61 @@ def test_without_workers_calls_end_with_the_reason() -> None:
         bench.submit()
 
 
+def lined(**limits: Any) -> Bench:
+    """A router whose worker has a line and holds the plugin."""
+    bench = Bench(workers=(), **limits)
+    bench.router.worker_started(A, 100, line=True)
+    bench.do(bench.router.received(A, [ready()], 0.0))
+    assert bench.router.begin(CallSpec(1), 0.0) is None, "the plugin is not there yet"
+    load = bench.submit(kind="load")
+    bench.do(bench.router.received(A, [wire.Loaded(load, 1)], 0.0))
+    return bench
+
+
+def test_the_short_way_there_and_back() -> None:
+    bench = lined(fuel=5)
+    begun = bench.router.begin(CallSpec(1, function="add", payload=b"12345678", deadline=3.0), 1.0)
+    assert begun is not None
+    worker, call = begun
+    assert worker == A and call == wire.Call(call.id, 1, 0, "add", wire.Signed(5), wire.Signed(2 * 10**9), b"12345678")
+    assert bench.router.begin(CallSpec(1), 1.0) is None, "the worker is not idle"
+    finish = bench.router.complete(A, call.id, result(call.id, b"87654321", 7))
+    assert finish is not None and finish.payload == b"87654321" and finish.usage == (7, 1000, 65536, 100)
+    assert bench.router.complete(A, call.id, result(call.id)) is None
+    bench.do(bench.router.received(A, [result(call.id)], 1.0))
+    assert isinstance(bench.seen[-1], Kill), "it answered twice"
+
+
+def test_the_short_way_is_refused_what_submit_would_refuse_or_queue() -> None:
+    bench = lined(pending_calls=1)
+    for spec in (CallSpec(9), CallSpec(1, parent=7), CallSpec(1, payload=bytes(2**20))):
+        assert bench.router.begin(spec, 0.0) is None
+    call = bench.submit()
+    assert bench.router.begin(CallSpec(1), 0.0) is None
+    bench.do(bench.router.received(A, [result(call)], 0.0))
+    begun = bench.router.begin(CallSpec(1), 0.0)
+    assert begun is not None
+    with pytest.raises(errors.Overloaded):
+        bench.submit()
+    bench.do(bench.router.close(0.0))
+    assert bench.router.begin(CallSpec(1), 0.0) is None
+    assert isinstance(bench.outcomes()[begun[1].id].error, errors.HostClosed)
+
+
+def test_the_short_way_back_is_not_for_others_calls_or_late_ones() -> None:
+    bench = lined(result_bytes=8)
+    begun = bench.router.begin(CallSpec(1), 0.0)
+    assert begun is not None
+    call = begun[1].id
+    assert bench.router.complete(B, call, result(call)) is None
+    assert bench.router.complete(A, call, result(call + 1)) is None
+    assert bench.router.complete(A, call, result(call, bytes(9))) is None
+    waiting = bench.submit()
+    assert bench.router.complete(A, call, result(call)) is None, "something waits for the worker: dispatch is needed"
+    bench.do(bench.router.received(A, [result(call)], 0.0))
+    assert bench.sent(wire.Call)[-1].id == waiting
+
+
 class RandomDriver(RuleBasedStateMachine):
     """Random stimuli in random order. The model keeps what each worker was given."""
 
@@ -434,7 +489,7 @@ class RandomDriver(RuleBasedStateMachine):
             self.next_worker += 1
             worker = b"worker-%d" % self.next_worker
             self.holding[worker], self.loads[worker] = set(), {}
-            self.router.worker_started(worker, self.next_worker)
+            self.router.worker_started(worker, self.next_worker, line=True)
             self.take(self.router.received(worker, [ready(self.threads)], self.now))
 
     @rule(
@@ -456,6 +511,31 @@ class RandomDriver(RuleBasedStateMachine):
         self.accepted.update(ids)
         self.take(instructions)
         return multiple(*ids)
+
+    @rule(
+        target=calls,
+        plugin=st.sampled_from([1, 2]),
+        seconds=st.none() | st.floats(0.1, 3.0),
+        short=st.booleans(),
+        twice=st.booleans(),
+    )
+    def begin(self, plugin: int, seconds: float | None, short: bool, twice: bool) -> Any:
+        deadline = None if seconds is None else self.now + seconds
+        begun = self.router.begin(CallSpec(plugin, deadline=deadline), self.now)
+        if begun is None:
+            return multiple()
+        worker, call = begun
+        assert not self.holding[worker] and self.router.plugins[plugin].queue == type(self.router.plugins[plugin].queue)()
+        self.accepted.add(call.id)
+        self.holding[worker].add(call.id)
+        for _ in range(short + (short and twice)):
+            finish = self.router.complete(worker, call.id, result(call.id))
+            if call.id in self.ended:
+                assert finish is None, "two outcomes for one call"
+            elif finish is not None:
+                self.holding[worker].discard(call.id)
+                self.take([finish])
+        return call.id
 
     @rule(data=st.data(), good=st.booleans())
     def answer(self, data: st.DataObject, good: bool) -> None:

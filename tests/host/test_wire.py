@@ -120,6 +120,26 @@ def test_a_frame_that_is_too_large_is_refused_on_both_sides(monkeypatch: pytest.
         wire.encode([wire.Output(1, 1, bytes(1001))])
 
 
+FIELD = st.integers(-1, 2**64 - 1) | st.binary(max_size=9) | st.text(max_size=3) | st.booleans()
+NEARLY_RESULTS = st.lists(FIELD, min_size=5, max_size=7).map(lambda fields: bytes(msgpack.packb([18, *fields])))
+
+
+@given(frame=st.binary(max_size=60) | NEARLY_RESULTS)
+def test_the_short_decoder_takes_nothing_that_the_long_one_would_not(frame: bytes) -> None:
+    found = wire.decode_result(frame)
+    try:
+        messages = wire.decode(frame, Direction.TO_HOST)
+    except errors.ProtocolError:
+        messages = []
+    assert (messages == [found]) if found is not None else not (len(messages) == 1 and isinstance(messages[0], wire.Result))
+
+
+@given(ids=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3), payload=st.binary(max_size=40))
+def test_the_short_decoder_takes_one_result_and_no_more(ids: list[int], payload: bytes) -> None:
+    results = [wire.Result(i, i, i, i, payload) for i in ids]
+    assert wire.decode_result(wire.encode(results)) == (results[0] if len(results) == 1 else None)
+
+
 def test_a_direction_has_its_own_kinds() -> None:
     with pytest.raises(ProtocolError, match="host to worker: message 0: unknown kind 18"):
         wire.decode(wire.encode([wire.Result(1, 0, 0, 0, b"")]), Direction.TO_WORKER)

@@ -29,9 +29,7 @@ def run() -> int:
     lifeline = Lifeline()
     limits: Limits | None = None
     try:
-        item = lifeline.receive()
-        assert item is not None
-        message, descriptors = item
+        message, descriptors = lifeline.receive()
         if not isinstance(message, wire.Compile):
             raise ProtocolError(f"expected Compile, got {type(message).__name__}")
         asked = options.CompileOptions.decode(message.options)

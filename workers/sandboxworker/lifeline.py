@@ -1,10 +1,15 @@
-"""The lifeline: the socket pair to the host on descriptor 3; brings messages with descriptors, and its end is the host's end."""
+"""The lifeline: the socket pair to the host on descriptor 3; brings messages with descriptors, and its end is the host's end.
+
+It is the short way for small calls too (their messages in both directions): one thread reads it at a time, any may send.
+"""
 
 from __future__ import annotations
 
 import _socket  # the plain C module: the socket module takes milliseconds to import
 import os
+import threading
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from sandboxhost import wire
@@ -13,6 +18,11 @@ from sandboxhost.errors import ProtocolError
 LIFELINE_FD = 3
 _MAX_DESCRIPTORS = 253
 """What the kernel passes with one datagram."""
+_PIECE = 32 * 2**10
+"""Bytes of output that travel in one datagram."""
+
+
+_ANCILLARY = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize)
 
 
 class HostGone(Exception):
@@ -25,24 +35,25 @@ class Lifeline:
     def __init__(self, fd: int = LIFELINE_FD) -> None:
         self._socket = _socket.socket(fileno=fd)
         self._kept: dict[tuple[str, int], list[int]] = {}
+        self._lock = threading.Lock()
+        self._waiting: list[Any] = []
 
     def fileno(self) -> int:
         """For polling."""
         return self._socket.fileno()
 
-    def receive(self, wait: bool = True) -> tuple[Any, list[int]] | None:
-        """One message and its descriptors; None when there is none and `wait` is false. Raises HostGone, ProtocolError."""
-        flags = _socket.MSG_CMSG_CLOEXEC | (0 if wait else _socket.MSG_DONTWAIT)
+    def _receive(self, flags: int = 0) -> tuple[bytes, Sequence[int]]:
+        """One datagram and its descriptors. Raises BlockingIOError, HostGone, ProtocolError."""
         try:
             data, ancillary, received, _ = self._socket.recvmsg(
-                wire.MAX_DATAGRAM, _socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize), flags
+                wire.MAX_DATAGRAM, _ANCILLARY, flags | _socket.MSG_CMSG_CLOEXEC
             )
-        except BlockingIOError:
-            return None
         except ConnectionError:
             raise HostGone from None
         if not data:
             raise HostGone
+        if not ancillary and not received & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+            return data, ()
         descriptors = array("i")
         for level, kind, blob in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -50,35 +61,80 @@ class Lifeline:
         if received & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
             close_all(list(descriptors))
             raise ProtocolError("lifeline: a datagram or its descriptors were cut off")
+        return data, descriptors
+
+    def receive(self) -> tuple[Any, list[int]]:
+        """Waits for one message with its descriptors. Raises HostGone, ProtocolError."""
+        data, descriptors = self._receive()
         messages = wire.decode(data, wire.Direction.TO_WORKER)
         if len(messages) != 1:
-            raise ProtocolError(f"lifeline: expected one message a datagram, got {len(messages)}")
+            raise ProtocolError(f"lifeline: expected one message, got {len(messages)}")
         return messages[0], list(descriptors)
 
-    def drain(self) -> None:
-        """Takes in every DESCRIPTORS that has arrived. Raises HostGone, ProtocolError."""
-        while (item := self.receive(wait=False)) is not None:
-            message, descriptors = item
-            if not isinstance(message, wire.Descriptors) or message.number != len(descriptors):
-                close_all(descriptors)
-                raise ProtocolError(f"lifeline: unexpected {type(message).__name__} with {len(descriptors)} descriptors")
-            self._kept[message.role, message.id] = descriptors
+    def next(self) -> list[Any]:
+        """Takes in one datagram, if one has arrived: DESCRIPTORS are kept, other messages returned. Raises HostGone,
+        ProtocolError."""
+        with self._lock:
+            self._take_in()
+            waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def left(self) -> list[Any]:
+        """What `take` came across and nobody has had yet."""
+        if not self._waiting:
+            return []
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _take_in(self) -> bool:
+        """One datagram, under the lock; False when there is none."""
+        try:
+            data, descriptors = self._receive(_socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        messages = wire.decode(data, wire.Direction.TO_WORKER)
+        for message in messages:
+            if isinstance(message, wire.Descriptors):
+                if message.number != len(descriptors) or len(messages) != 1:
+                    close_all(list(descriptors))
+                    raise ProtocolError(f"lifeline: unexpected {type(message).__name__} with {len(descriptors)} descriptors")
+                self._kept[message.role, message.id] = list(descriptors)
+                return True
+        if descriptors:
+            close_all(list(descriptors))
+            raise ProtocolError(f"lifeline: unexpected {type(messages[0]).__name__} with {len(descriptors)} descriptors")
+        self._waiting += messages
+        return True
 
     def take(self, role: str, id_: int) -> list[int]:
         """The descriptors that came for a plugin or call; they are the caller's now. Raises ProtocolError when none came."""
-        if (role, id_) not in self._kept:
-            self.drain()
-        try:
-            return self._kept.pop((role, id_))
-        except KeyError:
-            raise ProtocolError(f"lifeline: no descriptors came for {role} {id_}") from None
+        with self._lock:
+            while (role, id_) not in self._kept and self._take_in():
+                pass
+            try:
+                return self._kept.pop((role, id_))
+            except KeyError:
+                raise ProtocolError(f"lifeline: no descriptors came for {role} {id_}") from None
 
     def send(self, datagram: bytes) -> None:
-        """Sends one datagram. Raises HostGone."""
+        """Sends one datagram; waits while the host takes nothing. Raises HostGone."""
         try:
             self._socket.send(datagram, _socket.MSG_NOSIGNAL)
         except ConnectionError:
             raise HostGone from None
+
+    def post(self, message: Any) -> None:
+        """Any thread: sends a message about a call that came this way. Raises HostGone."""
+        if isinstance(message, wire.Output) and len(message.data) > _PIECE:
+            for start in range(0, len(message.data), _PIECE):
+                self.send(wire.encode([message._replace(data=message.data[start : start + _PIECE])]))
+            return
+        try:
+            frame = wire.encode([message])
+        except ProtocolError as exc:
+            frame = wire.encode([wire.failed(message.id, exc)])
+        self.send(frame)
 
 
 def close_all(descriptors: list[int]) -> None:

@@ -1,9 +1,15 @@
-"""The worker's loop: one socket to the host, the lifeline, and the threads' replies, batched into few frames."""
+"""The worker's loop: one socket to the host, the lifeline, and the threads' replies, batched into few frames.
+
+A call for which a thread of the host waits comes by the lifeline, when nothing else is under way here. A thread that is idle
+reads it (its leader), runs the call and answers by the same way: it wakes no other thread of this process. CANCEL and HOST_RESULT
+come by the socket, which the loop reads.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+import select
 import sys
 import time
 import traceback
@@ -20,7 +26,7 @@ from . import bootstrap, native
 from .image import Image
 from .lifeline import LIFELINE_FD, HostGone, Lifeline, close_all
 from .plugin import Plugin
-from .threads import Pool, Task
+from .threads import Pool, Post, Task
 from .watchdog import watchdog
 
 _FRAME_BYTES = 1 << 20
@@ -47,14 +53,47 @@ class Loop:
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.ROUTING_ID, boot.routing_id)
         self._socket.connect(boot.endpoint)
-        self._pool = Pool(boot.threads, self.post)
+        self._ended = _hang_up(lifeline.fileno())
+        self._error: BaseException | None = None
+        self._pool = Pool(boot.threads, self.post, self)
+
+    # ---- for the threads: the lifeline's leader
+
+    def lifeline_fd(self) -> int:
+        """For polling."""
+        return self._lifeline.fileno()
+
+    def read_line(self) -> list[Task]:
+        """The leader's: takes in one datagram and returns the calls that it brought. Never raises."""
+        try:
+            return self._tasks_of(self._lifeline.next())
+        except HostGone:
+            os._exit(71)
+        except BaseException as exc:
+            self._error = exc
+            self._wake_up()
+            return []
+
+    def _tasks_of(self, messages: list[Any]) -> list[Task]:
+        tasks = []
+        for message in messages:
+            if type(message) is not wire.Call:
+                raise ProtocolError(f"lifeline: {type(message).__name__} does not belong there")
+            task = self._task(message, self._lifeline.post)
+            if task is not None:
+                tasks.append(task)
+        return tasks
+
+    def _wake_up(self) -> None:
+        if not self._woken:
+            self._woken = True
+            os.write(self._waker, b"\0")
 
     def post(self, message: Any) -> None:
         """Any thread: sends a message soon; a call of a host function, for which a guest waits, at once."""
         self._outbox.append(message)
-        if not self._woken and (not self._delaying or isinstance(message, wire.HostCall)):
-            self._woken = True
-            os.write(self._waker, b"\0")
+        if not self._delaying or isinstance(message, wire.HostCall):
+            self._wake_up()
 
     def run(self) -> None:
         """Until HostGone, Stopped, or ProtocolError from the host's side.
@@ -64,19 +103,23 @@ class Loop:
         """
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._lifeline.fileno(), zmq.POLLIN)
+        poller.register(self._ended.fileno(), zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
         while True:
             self._delaying = self._pool.crowded()
             ready = dict(poller.poll(1 if self._delaying else None))
-            if self._lifeline.fileno() in ready:
-                self._lifeline.drain()
+            if self._error is not None:
+                raise self._error
+            if self._ended.fileno() in ready:
+                raise HostGone
             if self._socket in ready:
                 self._receive()
             if self._wake in ready:
                 os.read(self._wake, 1)
                 self._woken = False
             self._delaying = False
+            for task in self._tasks_of(self._lifeline.left()):
+                self._pool.submit(task, task.message.parent)
             self.flush()
 
     def close(self) -> None:
@@ -123,7 +166,7 @@ class Loop:
         elif isinstance(message, wire.Stop):
             raise Stopped
         else:
-            raise ProtocolError(f"host to worker: {type(message).__name__} does not belong on the socket")
+            raise ProtocolError(f"host to worker: {type(message).__name__} does not belong here")
 
     def _load(self, message: wire.Load) -> None:
         """Maps the image, links once on trial, answers LOADED or FAILED."""
@@ -147,6 +190,12 @@ class Loop:
 
     def _start(self, message: wire.Call | wire.Run) -> None:
         """Makes a task of a CALL or RUN and gives it to the pool."""
+        task = self._task(message, self.post)
+        if task is not None:
+            self._pool.submit(task, message.parent)
+
+    def _task(self, message: wire.Call | wire.Run, post: Post) -> Task | None:
+        """The task of a CALL or RUN; one that cannot be made is answered."""
         deadline = None if message.time_left_ns == wire.UNLIMITED else time.monotonic() + message.time_left_ns / 1e9
         descriptors: list[int] = []
         try:
@@ -156,12 +205,18 @@ class Loop:
             plugin = self._plugins.get(message.plugin)
             if plugin is None:
                 raise UnknownFunction(f"plugin {message.plugin} is not loaded in this worker")
-            task = Task(message, plugin, deadline, run, tuple(descriptors))
+            return Task(message, plugin, deadline, run, tuple(descriptors), post)
         except Exception as exc:
             close_all(descriptors)
-            self.post(wire.failed(message.id, exc))
-        else:
-            self._pool.submit(task, message.parent)
+            post(wire.failed(message.id, exc))
+            return None
+
+
+def _hang_up(lifeline: int) -> select.epoll:
+    """Something that becomes readable when the other end of the lifeline is closed, and not with what comes by it."""
+    found = select.epoll()
+    found.register(lifeline, 0)  # that it was hung up is told in any case
+    return found
 
 
 def _encoded(batch: list[Any]) -> bytes:
@@ -186,11 +241,10 @@ def run() -> int:
     lifeline = Lifeline()
     loop: Loop | None = None
     try:
-        item = lifeline.receive()
-        assert item is not None
-        if not isinstance(item[0], wire.Boot):
-            raise ProtocolError(f"expected Boot, got {type(item[0]).__name__}")
-        boot = options.WorkerOptions.decode(item[0].options)
+        first, _ = lifeline.receive()
+        if not isinstance(first, wire.Boot):
+            raise ProtocolError(f"expected Boot, got {type(first).__name__}")
+        boot = options.WorkerOptions.decode(first.options)
         bootstrap.restrict(parent, ProcessLimits.from_wire(boot.limits))
         native.install_fault_handler()
         watchdog.start()

@@ -5,11 +5,13 @@ guest runs.
 from __future__ import annotations
 
 import itertools
+import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from sandboxhost import wire
 from sandboxhost.errors import HostFunctionError, PayloadTooLarge
@@ -22,13 +24,20 @@ from .lifeline import close_all
 from .plugin import Job, Outcome, Plugin
 
 Post = Callable[[Any], None]
-"""Hands a message to the loop, which sends it."""
+"""Sends a message to the host, now or soon."""
+
+
+class Line(Protocol):
+    """The lifeline as an idle thread sees it that reads it: the loop."""
+
+    def lifeline_fd(self) -> int: ...
+    def read_line(self) -> list[Task]: ...
 
 
 class Task:
     """One call of the host's: CALL or RUN."""
 
-    __slots__ = ("cancellation", "context", "descriptors", "id", "message", "plugin", "run", "thread")
+    __slots__ = ("cancellation", "context", "descriptors", "id", "message", "plugin", "post", "run", "thread")
 
     def __init__(
         self,
@@ -37,8 +46,11 @@ class Task:
         deadline: float | None,
         run: RunOptions | None,
         descriptors: tuple[int, ...],
+        post: Post,
     ) -> None:
+        """post: sends what is said about it, the way that it came."""
         self.id = message.id
+        self.post = post
         self.message = message
         self.plugin = plugin
         self.run = run
@@ -66,16 +78,34 @@ class WorkerThread(threading.Thread):
         self._pool = pool
         self._engines: dict[int, CallEngine] = {}
         self._early: dict[tuple[int, int], wire.HostResult] = {}
+        self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        """Wakes the thread while it leads."""
+        self._poll: select.poll | None = None
+
+    def lead(self) -> bool:
+        """Waits until the lifeline or the inbox has something; True: the lifeline."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._pool.line.lifeline_fd(), select.POLLIN)
+            self._poll.register(self.waker, select.POLLIN)
+        ready = self._poll.poll()
+        if len(ready) == 1 and ready[0][0] != self.waker:
+            return True
+        os.eventfd_read(self.waker)
+        return False
 
     def run(self) -> None:
         """Takes tasks for ever."""
         native.enter_thread()
+        pinned = False
         while True:
-            self._perform(self._pool.next_task(self))
+            task = self._pool.next_task(self, pinned)
+            self._perform(task)
+            pinned = task.plugin.persistent
 
     def _perform(self, task: Task) -> None:
         """Makes the call and posts its one answer."""
-        post = self._pool.post
+        post = task.post
         task.thread = self
         sequence = itertools.count(1)
 
@@ -112,7 +142,7 @@ class WorkerThread(threading.Thread):
             raise PayloadTooLarge(
                 f"{len(payload)} bytes of arguments", limit="result_bytes", allowed=task.plugin.limits.result_bytes
             )
-        self._pool.post(wire.HostCall(task.id, sequence, number, payload))
+        task.post(wire.HostCall(task.id, sequence, number, payload))
         key = (task.id, sequence)
         while key not in self._early:
             task.context.check()
@@ -141,15 +171,20 @@ def _answer(id_: int, outcome: Outcome) -> wire.Result | wire.Failed:
 class Pool:
     """The threads, the tasks that wait for one, and the plugins in use."""
 
-    def __init__(self, count: int, post: Post) -> None:
-        self.post = post
+    def __init__(self, count: int, post: Post, line: Line) -> None:
+        self.post, self.line = post, line
         self._lock = threading.Lock()
         self._backlog: deque[Task] = deque()
         self._tasks: dict[int, Task] = {}
         self._users: dict[Plugin, int] = {}
         self._dropped: set[Plugin] = set()
-        self._threads = [WorkerThread(self, number) for number in range(count)]
+        self._overtaken: deque[int] = deque(maxlen=64)
+        """Ids that were cancelled and are unknown: they have ended, or their CALL, which goes another way, is still to come."""
+        self._leader: WorkerThread | None = None
+        """The idle thread that reads the lifeline."""
         self._idle: list[WorkerThread] = []
+        """The others that wait for their inbox."""
+        self._threads = [WorkerThread(self, number) for number in range(count)]
         for thread in self._threads:
             thread.start()
 
@@ -158,34 +193,86 @@ class Pool:
         next to be so.
         """
         with self._lock:
-            self._tasks[task.id] = task
-            self._users[task.plugin] = self._users.get(task.plugin, 0) + 1
-            home = self._threads[hash(task.plugin) % len(self._threads)] if task.plugin.persistent and not task.run else None
-            waiting = self._tasks.get(parent) if parent else None
-            if waiting is not None and waiting.thread is not None and home in (None, waiting.thread):
-                waiting.thread.answers.put(task)
-                return
-            if home is None:
-                if not self._idle:
-                    self._backlog.append(task)
-                    return
+            self._add(task)
+            self._place(task, parent, None)
+
+    def _add(self, task: Task) -> None:
+        self._tasks[task.id] = task
+        if self._overtaken and task.id in self._overtaken:
+            task.cancel()
+        self._users[task.plugin] = self._users.get(task.plugin, 0) + 1
+
+    def _home(self, task: Task) -> WorkerThread | None:
+        return self._threads[hash(task.plugin) % len(self._threads)] if task.plugin.persistent and not task.run else None
+
+    def _place(self, task: Task, parent: int, mine: WorkerThread | None) -> bool:
+        """Under the lock; False when `mine`, an idle thread, should run it itself now."""
+        home = self._home(task)
+        waiting = self._tasks.get(parent) if parent else None
+        if waiting is not None and waiting.thread is not None and home in (None, waiting.thread):
+            waiting.thread.answers.put(task)
+            return True
+        if mine is not None and home in (None, mine):
+            return False
+        if home is None:
+            if self._idle:
                 home = self._idle.pop()
-            elif home in self._idle:
-                self._idle.remove(home)
+            elif self._leader is not None and self._leader is not mine:
+                home = self._leader
+            else:
+                self._backlog.append(task)
+                return True
+        elif home in self._idle:
+            self._idle.remove(home)
         home.inbox.put(task)
+        if home is self._leader:
+            self._leader = None
+            os.eventfd_write(home.waker, 1)
+        return True
 
     def crowded(self) -> bool:
         """True while tasks wait for a thread."""
         return len(self._tasks) > len(self._threads)
 
-    def next_task(self, thread: WorkerThread) -> Task:
-        """A thread's next task; waits for one."""
-        with self._lock:
-            if thread.inbox.empty():
+    def next_task(self, thread: WorkerThread, pinned: bool) -> Task:
+        """A thread's next task; waits for one, reading the lifeline if no other thread does. pinned: its last task had to run on
+        this thread, and so will the next one of the kind: it had better read them itself.
+        """
+        while True:
+            with self._lock:
+                leader = self._leader
+                if not thread.inbox.empty():
+                    break
                 if self._backlog:
+                    if leader is thread:
+                        self._leader = None
                     return self._backlog.popleft()
-                self._idle.append(thread)
+                if leader is not None and leader is not thread and not pinned:
+                    self._idle.append(thread)
+                    break
+                if leader is not None and leader is not thread:
+                    os.eventfd_write(leader.waker, 1)
+                self._leader = thread
+            if thread.lead():
+                task = self._read(thread)
+                if task is not None:
+                    return task
+            else:
+                pinned = False
         return thread.inbox.get()
+
+    def _read(self, thread: WorkerThread) -> Task | None:
+        """The leader has something to read: the task that it runs itself, others given to others."""
+        own: Task | None = None
+        tasks = self.line.read_line()
+        with self._lock:
+            for task in tasks:
+                self._add(task)
+                mine = thread if own is None and self._leader is thread else None
+                if not self._place(task, task.message.parent, mine):
+                    own = task
+                    self._leader = None
+        return own
 
     def ended(self, task: Task) -> None:
         """A task has its outcome."""
@@ -213,6 +300,8 @@ class Pool:
         """Cancels a task; one that has ended is no error."""
         with self._lock:
             task = self._tasks.get(id_)
+            if task is None:
+                self._overtaken.append(id_)
         if task is not None:
             task.cancel()
 
