@@ -136,7 +136,7 @@ def test_inspect(files: Path) -> None:
 
 
 def test_inspect_lists_machine_code(files: Path) -> None:
-    if not native.has_compiled_tier():
+    if not native.HAS_COMPILED_TIER:
         assert sandboxhost("inspect", "--asm", files / "math.wasm").returncode == 76
         return
     listing = sandboxhost("inspect", files / "math.wasm", "--asm", "add").stdout.decode()

@@ -37,7 +37,7 @@ def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - {NEEDS_SIMD}))
 def test_machine_code_passes_the_checker(name: str, metered: bool, explicit_bounds: bool) -> None:
     """Every function of whole programs stays in its sandbox, as far as native/src/x64_check.c can prove."""
-    if not native.has_compiled_tier():
+    if not native.HAS_COMPILED_TIER:
         pytest.skip("this machine has no compiled tier")
     options = Engine(tier="compiled", metered=metered, explicit_bounds=explicit_bounds).options
     image = Image.description(native.compile_bytes(Path(program(name)).read_bytes(), options))

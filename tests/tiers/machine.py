@@ -14,7 +14,7 @@ from sandboxworker.call_engine import CallEngine
 from sandboxworker.engine import Engine, Module
 from sandboxworker.store import Store
 
-TIERS: tuple[str, ...] = ("interpreter", "compiled") if native.has_compiled_tier() else ("interpreter",)
+TIERS: tuple[str, ...] = ("interpreter", "compiled") if native.HAS_COMPILED_TIER else ("interpreter",)
 
 
 

@@ -16,7 +16,7 @@ from tests.differential.program import generate
 from tests.differential.reduce import assemble
 from tests.workers.driver import binary
 
-pytestmark = pytest.mark.skipif(not native.has_compiled_tier(), reason="this machine has no compiled tier")
+pytestmark = pytest.mark.skipif(not native.HAS_COMPILED_TIER, reason="this machine has no compiled tier")
 
 TEXT = (
     """(module

@@ -14,7 +14,7 @@ from tests.workers.driver import binary
 
 from .machine import LETTERS, OPS, TIERS, Op, Subject, compare, packed
 
-pytestmark = pytest.mark.skipif(not native.has_compiled_tier(), reason="this machine has no compiled tier")
+pytestmark = pytest.mark.skipif(not native.HAS_COMPILED_TIER, reason="this machine has no compiled tier")
 
 NUMERIC = [op for op in OPS if op.kind in ("unary", "binary", "compare", "test")]
 

@@ -28,7 +28,7 @@ MODULE = binary("""(module
     (func $start) (start $start)
     (@custom "note" "hello"))""")
 
-COMPILED = ["compiled"] if native.has_compiled_tier() else []
+COMPILED = ["compiled"] if native.HAS_COMPILED_TIER else []
 
 
 def compile_(

@@ -33,9 +33,9 @@ def resolved_tier(tier: Tier) -> Literal["interpreter", "compiled"]:
     """What a tier means on this machine. Raises ValueError for an unknown one, WorkerError for one that is missing."""
     if tier not in TIERS:
         raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
-    if tier == "compiled" and not native.has_compiled_tier():
+    if tier == "compiled" and not native.HAS_COMPILED_TIER:
         raise WorkerError("this build has no compiled tier for this machine")
-    return "compiled" if tier != "interpreter" and native.has_compiled_tier() else "interpreter"
+    return "compiled" if tier != "interpreter" and native.HAS_COMPILED_TIER else "interpreter"
 
 
 class Module:

@@ -153,9 +153,7 @@ def supported_features() -> frozenset[str]:
 
 
 def feature_mask(names: Iterable[str] | None) -> int:
-    """The mask of a set of feature names, None meaning all supported ones. Raises ValueError for an unknown or unsupported
-    one.
-    """
+    """The mask of a set of feature names, None: all supported ones. Raises ValueError for one that is not supported."""
     if names is None:
         return int(lib.SBX_FEATURES_SUPPORTED)
     mask = 0
@@ -166,9 +164,8 @@ def feature_mask(names: Iterable[str] | None) -> int:
     return mask or _NO_FEATURE
 
 
-def has_compiled_tier() -> bool:
-    """Whether this build compiles to machine code of this machine."""
-    return bool(lib.sbx_compiled_tier())
+HAS_COMPILED_TIER = bool(lib.sbx_compiled_tier())
+"""Whether this build compiles to machine code of this machine."""
 
 
 def feature_names(mask: int) -> frozenset[str]:
@@ -192,10 +189,7 @@ MODULE_LIMITS: tuple[str, ...] = tuple(name for name, _ in ffi.typeof("sbx_modul
 
 
 def compile_bytes(data: bytes | mmap, options: CompileOptions) -> Pointer:
-    """bytes in, image out, as a buffer of the core's memory.
-
-    Raises DecodeError, ValidationError (both with .offset), LimitExceeded.
-    """
+    """bytes in, image out, as the core's memory. Raises DecodeError, ValidationError (both with .offset), LimitExceeded."""
     record = ffi.new("sbx_compile_options *")
     record.features = options.features
     record.metered = options.metered
@@ -210,17 +204,14 @@ def compile_bytes(data: bytes | mmap, options: CompileOptions) -> Pointer:
 
 
 def image_from_bytes(image: Pointer, runs: bool = True) -> Pointer:
-    """A private copy of an image, checked; unless it `runs`, nothing of it becomes executable. Raises WorkerError when it is not an
-    image of this build."""
+    """A private copy of an image, checked; unless it `runs`, nothing of it becomes executable. Raises WorkerError."""
     out = ffi.new("sbx_image **")
     checked("sbx_image_from_bytes" if runs else "sbx_image_describe", ffi.from_buffer(image), len(image), out)
     return ffi.gc(out[0], lib.sbx_image_release)
 
 
 def image_from_fd(fd: int, allow_unsealed: bool = False) -> Pointer:
-    """Maps an image read-only, after checking seals, size, build id and records. Raises WorkerError. The descriptor stays the
-    caller's.
-    """
+    """Maps an image after checking seals, size, build id, records. Raises WorkerError. The descriptor stays the caller's."""
     out = ffi.new("sbx_image **")
     checked("sbx_image_open", fd, allow_unsealed, out)
     return ffi.gc(out[0], lib.sbx_image_release)
@@ -253,9 +244,7 @@ def limits_of(record: Pointer) -> RawLimits:
 
 
 def image_records(image: Pointer, section: str) -> Sequence[Any]:
-    """The records of one of _RECORDS; their fields are the attributes of native/include/image.h. They live as long as the
-    image.
-    """
+    """The records of one of _RECORDS, as native/include/image.h has them. They live as long as the image."""
     number, ctype, count = _RECORDS[section]
     first = ffi.cast(ctype, image.base + image.header.sections[number].offset)
     return _Records(first, getattr(image.header, count))
