@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sandboxhost import (
@@ -99,7 +100,10 @@ def test_a_stopped_worker_is_killed_after_the_deadline() -> None:
     with Host(workers=1, threads=1) as host:
         plugin = host.load(MATH, limits=Limits(deadline=0.2))
         plugin.call("nothing")
-        os.kill(host.statistics().workers[0].pid, signal.SIGSTOP)
+        worker = psutil.Process(host.statistics().workers[0].pid)
+        worker.suspend()
+        while worker.status() != psutil.STATUS_STOPPED:  # the signal is sent, but not yet seen by every thread
+            time.sleep(0.001)
         started = time.monotonic()
         with pytest.raises(TimeoutError):
             plugin.call("add", 1, 1)

@@ -1,0 +1,185 @@
+"""The router under random stimuli in random order: exactly one outcome for every call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+
+from sandboxhost import errors, wire
+from sandboxhost.limits import Limits
+from sandboxhost.router import CallSpec, Finish, Kill, Plugin, Router, Send
+
+from .test_router import ready, result
+
+
+class RandomDriver(RuleBasedStateMachine):
+    """Random stimuli in random order. The model keeps what each worker was given."""
+
+    calls = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = Router(grace=0.5, drain=1.0)
+        self.now = 0.0
+        self.accepted: set[int] = set()
+        self.ended: set[int] = set()
+        self.holding: dict[bytes, set[int]] = {}
+        self.loads: dict[bytes, dict[int, int]] = {}
+        self.next_worker = 0
+
+    @initialize(threads=st.integers(1, 3), persistent=st.booleans())
+    def start(self, threads: int, persistent: bool) -> None:
+        self.router.add_plugin(Plugin(1, "one", b"", Limits(pending_calls=30), persistent))
+        self.router.add_plugin(Plugin(2, "two", b"", Limits(pending_calls=30, concurrent_calls=1)))
+        self.threads = threads
+        self.start_worker()
+
+    def take(self, instructions: list[Any]) -> None:
+        killed = []
+        for item in instructions:
+            if isinstance(item, Finish):
+                assert item.call in self.accepted and item.call not in self.ended
+                self.ended.add(item.call)
+            elif isinstance(item, Send):
+                assert item.worker in self.holding, "written to a worker that is gone"
+                for message in item.messages:
+                    if isinstance(message, (wire.Call, wire.Run)):
+                        self.holding[item.worker].add(message.id)
+                    elif isinstance(message, wire.Load):
+                        self.loads[item.worker][message.id] = message.plugin
+            elif isinstance(item, Kill):
+                killed.append(item.worker)
+        for worker in killed:
+            self.lose(worker)
+
+    def lose(self, worker: bytes) -> None:
+        if self.holding.pop(worker, None) is not None:
+            del self.loads[worker]
+            self.take(self.router.worker_lost(worker, "lost", self.now))
+
+    @rule()
+    def start_worker(self) -> None:
+        if len(self.holding) < 3:
+            self.next_worker += 1
+            worker = b"worker-%d" % self.next_worker
+            self.holding[worker], self.loads[worker] = set(), {}
+            self.router.worker_started(worker, self.next_worker, line=True)
+            self.take(self.router.received(worker, [ready(self.threads)], self.now))
+
+    @rule(
+        target=calls,
+        plugin=st.sampled_from([1, 2]),
+        kind=st.sampled_from(["call", "run", "load"]),
+        count=st.integers(1, 5),
+        seconds=st.none() | st.floats(0.1, 3.0),
+        batch=st.booleans(),
+        idempotent=st.booleans(),
+    )
+    def submit(self, plugin: int, kind: str, count: int, seconds: float | None, batch: bool, idempotent: bool) -> Any:
+        deadline = None if seconds is None else self.now + seconds
+        specs = [CallSpec(plugin, kind, deadline=deadline, batch=batch, idempotent=idempotent) for _ in range(count)]
+        try:
+            ids, instructions = self.router.submit_many(specs, self.now)
+        except (errors.Overloaded, errors.UnknownFunction):
+            return multiple()
+        self.accepted.update(ids)
+        self.take(instructions)
+        return multiple(*ids)
+
+    @rule(
+        target=calls,
+        plugin=st.sampled_from([1, 2]),
+        seconds=st.none() | st.floats(0.1, 3.0),
+        short=st.booleans(),
+        twice=st.booleans(),
+    )
+    def begin(self, plugin: int, seconds: float | None, short: bool, twice: bool) -> Any:
+        deadline = None if seconds is None else self.now + seconds
+        begun = self.router.begin(CallSpec(plugin, deadline=deadline), self.now)
+        if begun is None:
+            return multiple()
+        worker, call = begun
+        assert not self.holding[worker] and self.router.plugins[plugin].queue == type(self.router.plugins[plugin].queue)()
+        self.accepted.add(call.id)
+        self.holding[worker].add(call.id)
+        for _ in range(short + (short and twice)):
+            finish = self.router.complete(worker, call.id, result(call.id))
+            if call.id in self.ended:
+                assert finish is None, "two outcomes for one call"
+            elif finish is not None:
+                self.holding[worker].discard(call.id)
+                self.take([finish])
+        return call.id
+
+    @rule(data=st.data(), good=st.booleans())
+    def answer(self, data: st.DataObject, good: bool) -> None:
+        held = [(worker, call) for worker, calls in self.holding.items() for call in sorted(calls)]
+        if held:
+            worker, call = data.draw(st.sampled_from(held))
+            self.holding[worker].discard(call)
+            message = result(call) if good else wire.failed(call, errors.Trap("unreachable", cause="unreachable"))
+            self.take(self.router.received(worker, [message], self.now))
+
+    @rule(data=st.data(), good=st.booleans())
+    def answer_load(self, data: st.DataObject, good: bool) -> None:
+        held = [(worker, load) for worker, loads in self.loads.items() for load in sorted(loads)]
+        if held:
+            worker, load = data.draw(st.sampled_from(held))
+            plugin = self.loads[worker].pop(load)
+            message: Any = wire.Loaded(load, plugin) if good else wire.failed(load, errors.LinkError("no"))
+            self.take(self.router.received(worker, [message], self.now))
+
+    @rule(call=calls)
+    def cancel(self, call: int) -> None:
+        self.take(self.router.cancel(call, self.now))
+
+    @rule(seconds=st.floats(0.05, 2.0))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.take(self.router.tick(self.now))
+        assert (self.router.next_time() or self.now) >= self.now
+
+    @rule(data=st.data())
+    def lose_a_worker(self, data: st.DataObject) -> None:
+        if self.holding:
+            self.lose(data.draw(st.sampled_from(sorted(self.holding))))
+
+    @rule(data=st.data())
+    def misbehave(self, data: st.DataObject) -> None:
+        if self.holding:
+            worker = data.draw(st.sampled_from(sorted(self.holding)))
+            self.take(self.router.received(worker, [result(10**9)], self.now))
+            assert worker not in self.holding, "a worker that answers what it was not asked is killed"
+
+    @rule(plugin=st.just(2))
+    def unload(self, plugin: int) -> None:
+        self.take(self.router.remove_plugin(plugin, self.now))
+
+    @invariant()
+    def books_balance(self) -> None:
+        counters = self.router.counters()
+        assert counters.accepted == len(self.accepted) and counters.ended == len(self.ended)
+        assert set(self.router.calls) == self.accepted - self.ended
+        assert sum(plugin.pending for plugin in self.router.plugins.values()) == len(self.router.calls)
+        in_flight = [call for worker in self.router.workers.values() for call in worker.calls]
+        assert len(in_flight) == len(set(in_flight)) == sum(p.in_flight for p in self.router.plugins.values())
+
+    @invariant()
+    def work_is_not_left_lying(self) -> None:
+        idle = [w for w in self.router.workers.values() if w.state == "ready" and not w.calls]
+        waiting = [p for p in self.router.plugins.values() if p.queue]
+        if idle and waiting:
+            for plugin in waiting:
+                bounded = plugin.concurrency is not None and plugin.in_flight >= plugin.concurrency
+                assert bounded or plugin.home is not None
+
+    def teardown(self) -> None:
+        self.take(self.router.close(self.now))
+        assert self.ended == self.accepted, "a call without outcome"
+
+
+RandomDriver.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRandomDriver = RandomDriver.TestCase
