@@ -141,6 +141,11 @@ bool sbx_call_engine_charge(sbx_call_engine *engine, uint64_t amount);
 uint32_t sbx_call_engine_trap(const sbx_call_engine *engine);
 uint32_t sbx_call_engine_exit_code(const sbx_call_engine *engine);
 size_t sbx_call_engine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame *frames, size_t capacity);
+typedef struct {
+    sbx_call_engine *engine; sbx_function *function; sbx_instance *fresh; const uint8_t *arguments; uint8_t *results; uint64_t *values;
+    uint64_t capacity, rows, next; int64_t fuel, used; uint8_t metered, dirty;
+} sbx_call_many;
+sbx_status sbx_call_many_run(sbx_call_many *many, sbx_error *err);
 const char *sbx_dispatch(void);
 int sbx_install_fault_handler(void);
 int sbx_thread_enter(void);

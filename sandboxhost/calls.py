@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .errors import HostFunctionError, ProtocolError, SandboxError
 from .host_functions import HostFunction, Threads, current_call
 from .logs import GuestLines, logger
-from .router import Finish, InvokeHost
+from .router import Finish, InvokeHost, Part
 from .statistics import Usage
 from .values import FunctionType
 
@@ -55,6 +55,10 @@ class Events(ABC):
         if self._lines is None:
             self._lines = GuestLines(self.binding.plugin, self.function)
         self._lines.write(stream, data)
+
+    def part(self, item: Part) -> None:
+        """Rows of a call of many have their outcome; it comes under the core's lock, before `finish`."""
+        raise ProtocolError("rows of a call that has none")
 
     @abstractmethod
     def invoke(self, item: InvokeHost) -> None:
@@ -219,3 +223,20 @@ class BatchEvents(Events):
     def finish(self, item: Finish) -> None:
         """The outcome."""
         self._items.put((self, item))
+
+
+class RowsEvents(BatchEvents):
+    """For a call of many rows; `position` is that of its first."""
+
+    def __init__(self, binding: Binding, function: str, position: int, rows: int,
+                 items: queue.SimpleQueue[tuple[BatchEvents, Finish | InvokeHost]]) -> None:
+        super().__init__(binding, function, position, items)
+        self.rows = rows
+        self.parts: list[Part] = []
+        """In the order of the rows; complete but for those that the outcome of the whole is for."""
+
+    def part(self, item: Part) -> None:
+        """Some of the rows."""
+        if isinstance(item.error, HostFunctionError):
+            item.error.__cause__ = self.raised
+        self.parts.append(item)

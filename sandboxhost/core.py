@@ -23,7 +23,7 @@ from .errors import HostClosed, ProtocolError, WorkerError
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
-from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Plugin, Router, Send, SendDescriptors
+from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
 from .statistics import HostStatistics, WorkerStatistics
 from .supervisor import Supervisor, WorkerProcess
 from .transport import Transport, Unreachable
@@ -38,6 +38,8 @@ Clock = Callable[[], float]
 
 class Core:
     """Workers, router and transport of one host. Safe for use by several threads."""
+
+    in_chunks = True
 
     def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine) -> None:
         self._lock = threading.Lock()
@@ -175,6 +177,11 @@ class Core:
         """See Router.cancel."""
         self._do(lambda now: self._router.cancel(call_id, now))
 
+    def width(self) -> int:
+        """Calls that can run at the same time now; at least 1."""
+        with self._lock:
+            return max(1, sum(worker.threads for worker in self._router.workers.values() if worker.state == "ready"))
+
     def statistics(self) -> HostStatistics:
         """A snapshot."""
         with self._lock:
@@ -241,6 +248,10 @@ class Core:
                     sink = self._sinks.get(item.call)
                     if sink is not None:
                         sink.emit(item.stream, item.data)
+                case Part():
+                    sink = self._sinks.get(item.call)
+                    if sink is not None:
+                        sink.part(item)
                 case _:
                     later.append(item)
         if len(self._resources) != len(self._router.plugins):
@@ -256,7 +267,7 @@ class Core:
             worker = self._supervisor.workers.get(item.worker)
             if worker is not None:
                 worker.process.kill()  # most probably it is dead; how it died is found out when it is reaped
-            ids = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run, wire.Load))]
+            ids = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run, wire.CallRows, wire.Load))]
             return self._router.unwritten(item.worker, ids, time.monotonic())
         return []
 

@@ -35,6 +35,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Backend(Protocol):
     """Where calls run: workers (core.Core), or this process (inprocess.InProcess)."""
 
+    in_chunks: bool
+    """It takes calls of many rows."""
+
     def compile_module(self, data: bytes, limits: Limits) -> CompiledModule: ...
     def delete_compiled_module(self, data: bytes) -> None: ...
     def compiled_module_count(self) -> int: ...
@@ -44,6 +47,7 @@ class Backend(Protocol):
     def perform(self, spec: CallSpec, sink: Waiter) -> Finish: ...
     def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None: ...
     def cancel(self, call_id: int) -> None: ...
+    def width(self) -> int: ...
     def statistics(self) -> HostStatistics: ...
     def close(self) -> None: ...
 
@@ -150,7 +154,7 @@ class Host:
             raise
         binding = Binding(name, self._backend, tuple(functions.values()), self._threads)
         plugin = Plugin(record.id, name, limits, grants, compiled.description, self._backend, binding, idempotent,
-                        manifest.entry if manifest else "")
+                        manifest.entry if manifest else "", persistent)
         try:
             waiter = Waiter(binding, "")
             (call_id,) = self._backend.submit([CallSpec(record.id, "load")], [waiter])
@@ -196,9 +200,9 @@ class Host:
         """`plugin.submit`"""
         return plugin.submit(function, *arguments)
 
-    def map(self, plugin: Plugin, function: str, rows: Iterable[Any]) -> list[Any]:
+    def map(self, plugin: Plugin, function: str, rows: Iterable[Any], *, return_exceptions: bool = False) -> list[Any]:
         """`plugin.map`"""
-        return plugin.map(function, rows)
+        return plugin.map(function, rows, return_exceptions=return_exceptions)
 
     def run(self, plugin: Plugin, arguments: Sequence[str] = (), stdin: bytes = b"") -> Completed:
         """`plugin.run`"""

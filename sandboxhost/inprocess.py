@@ -43,6 +43,8 @@ class _Compiled(CompiledModule):
 class InProcess:
     """See the module's text. Calls run in the thread that makes them, background calls in threads of their own."""
 
+    in_chunks = False
+
     def __init__(self, features: Iterable[str] | None, explicit_bounds: bool, tier: Tier) -> None:
         self._features = None if features is None else tuple(features)
         self._bounds = explicit_bounds
@@ -204,6 +206,10 @@ class InProcess:
         cancellation = self._running.get(call_id)
         if cancellation is not None:
             cancellation.cancel()
+
+    def width(self) -> int:
+        """The calling thread runs its calls itself."""
+        return 1
 
     def statistics(self) -> HostStatistics:
         """A snapshot; there are no workers."""

@@ -1,18 +1,19 @@
 """A loaded plugin: the object that an application calls."""
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from .calls import BatchEvents, Binding, CallFuture, FutureEvents, Waiter
+from .calls import Binding, CallFuture, FutureEvents, Waiter
 from .engine import Export, ModuleDescription
-from .errors import Overloaded, PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
+from .errors import PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
 from .grants import Grants
 from .host_functions import current_call
 from .limits import Limits
+from .mapping import Mapping as Calls
+from .mapping import plain
 from .options import RunOptions
 from .router import CallSpec, Finish
 from .statistics import Usage
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from .host import Backend
 
 __all__ = ["Completed", "Outcome", "Plugin"]
-
-BATCH = 512
-"""Calls that `map` hands over at a time."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -37,7 +34,7 @@ class Outcome:
     @property
     def value(self) -> Any:
         """None, the one result, or the tuple of results."""
-        return _plain(self.values)
+        return plain(self.values)
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,6 @@ class Completed:
     usage: Usage
 
 
-def _plain(values: tuple[Any, ...]) -> Any:
-    return values[0] if len(values) == 1 else (values or None)
-
-
 class Plugin:
     """A plugin that `Host.load` returned. Its methods may be called by several threads.
 
@@ -62,11 +55,11 @@ class Plugin:
     """
 
     def __init__(self, number: int, name: str, limits: Limits, grants: Grants, description: ModuleDescription, backend: Backend,
-                 binding: Binding, idempotent: bool, entry: str = "") -> None:
+                 binding: Binding, idempotent: bool, entry: str = "", persistent: bool = False) -> None:
         self.entry = entry or ("_start" if "_start" in description.exports else "")
         """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
         self.name, self.limits, self.grants, self.description = name, limits, grants, description
-        self.number = number
+        self.number, self.persistent = number, persistent
         self._backend, self._binding, self._idempotent = backend, binding, idempotent
 
     def __repr__(self) -> str:
@@ -95,77 +88,28 @@ class Plugin:
     def invoke(self, function: str, *arguments: Any) -> Outcome:
         """Like `call`, with what the call used."""
         type_ = self.signature(function)
-        spec = self._spec(function, pack(type_.params, arguments, function))
+        spec = self.spec(function, pack(type_.params, arguments, function))
         item = self._backend.perform(spec, Waiter(self._binding, function))
         return Outcome(unpack(type_.results, item.payload, f"results of {function}"), item.usage)
 
     def submit(self, function: str, *arguments: Any) -> CallFuture:
         """Starts a call; a Future of what `call` returns."""
         type_ = self.signature(function)
-        spec = self._spec(function, pack(type_.params, arguments, function))
+        spec = self.spec(function, pack(type_.params, arguments, function))
         future = CallFuture()
         future.backend, future.threads = self._backend, self._binding.threads
         future.set_running_or_notify_cancel()
-        events = FutureEvents(self._binding, function, future, lambda item: _plain(unpack(type_.results, item.payload, function)))
+        events = FutureEvents(self._binding, function, future, lambda item: plain(unpack(type_.results, item.payload, function)))
         (future.call_id,) = self._backend.submit([spec], [events], background=True)
         return future
 
-    def map(self, function: str, rows: Iterable[Any]) -> list[Any]:
+    def map(self, function: str, rows: Iterable[Any], *, return_exceptions: bool = False) -> list[Any]:
         """Calls `function` once a row (a tuple of arguments, or the one argument) and returns the results in order.
 
-        Raises the first error that comes, after the calls that were under way then have been cancelled and have ended.
+        Raises the error of the first row that fails, after the calls that were under way have been cancelled or have ended.
+        return_exceptions: errors stand among the results, in their rows' places, and all rows are called.
         """
-        type_ = self.signature(function)
-        items: queue.SimpleQueue[tuple[BatchEvents, Any]] = queue.SimpleQueue()
-        source = enumerate(rows)
-        results: list[Any] = []
-        running: dict[int, int] = {}
-        size = max(1, min(BATCH, self.limits.pending_calls // 2))
-        more = True
-        try:
-            while more or running:
-                while more and len(running) <= size:
-                    chunk = [pair for _, pair in zip(range(size), source, strict=False)]
-                    more = len(chunk) == size
-                    if chunk:
-                        results.extend([None] * len(chunk))
-                        self._submit_rows(function, type_, chunk, items, running)
-                if not running:
-                    break
-                events, item = items.get()
-                if not isinstance(item, Finish):
-                    events.answer(item)
-                    continue
-                del running[events.position]
-                error = events.ended(item)
-                if error is not None:
-                    raise error
-                results[events.position] = _plain(unpack(type_.results, item.payload, function))
-        except BaseException:
-            for call_id in running.values():
-                self._backend.cancel(call_id)
-            while running:  # each has an outcome soon; none is under way when this returns
-                events, item = items.get()
-                if isinstance(item, Finish):
-                    running.pop(events.position, None)
-            raise
-        return results
-
-    def _submit_rows(self, function: str, type_: FunctionType, chunk: list[tuple[int, Any]], items: Any,
-                     running: dict[int, int]) -> None:
-        """Submits a chunk, waiting for room as long as calls of the same `map` occupy it."""
-        specs = [self._spec(function, pack(type_.params, row if isinstance(row, tuple) else (row,), function), batch=True)
-                 for _, row in chunk]
-        events = [BatchEvents(self._binding, function, position, items) for position, _ in chunk]
-        while True:
-            try:
-                ids = self._backend.submit(specs, events)
-                break
-            except Overloaded as exc:
-                if not running:
-                    raise
-                time.sleep(exc.retry_after)
-        running.update(zip((position for position, _ in chunk), ids, strict=True))
+        return Calls(self, function, rows, return_exceptions).run()
 
     def run(self, arguments: Sequence[str] = (), stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Completed:
         """Runs the WASI command (`_start`) to its end and returns its exit code, stdout and stderr.
@@ -195,12 +139,13 @@ class Plugin:
         variables = Grants(environment={**self.grants.environment, **(environment or {})}, arguments=argv)
         pairs = tuple(f"{name}={value}" for name, value in variables.environment.items())
         options = RunOptions(variables.arguments, pairs, bytes(stdin), stdio)
-        spec = self._spec("_start", options.encode(), kind="run")
+        spec = self.spec("_start", options.encode(), kind="run")
         spec.descriptors = bool(waiter.descriptors)
         (call_id,) = self._backend.submit([spec], [waiter])
         return waiter.wait(call_id)
 
-    def _spec(self, function: str, payload: bytes, kind: str = "call", batch: bool = False) -> CallSpec:
+    def spec(self, function: str, payload: bytes, kind: str = "call", batch: bool = False) -> CallSpec:
+        """The spec of a call made here and now. Raises PayloadTooLarge."""
         if len(payload) > self.limits.argument_bytes:
             raise PayloadTooLarge(f"the arguments have {len(payload)} bytes, {self.limits.argument_bytes} are allowed",
                                   limit="argument_bytes", allowed=self.limits.argument_bytes, plugin=self.name, function=function)
@@ -208,6 +153,32 @@ class Plugin:
         backend, parent = current_call.get()
         return CallSpec(self.number, kind, function, payload, deadline, parent if backend is self._backend else 0, batch,
                         self._idempotent)
+
+    # ---- for mapping.py
+
+    @property
+    def in_chunks(self) -> bool:
+        """True when calls of `map` made now may travel many in a message: with workers, and not from a host function."""
+        return self._backend.in_chunks and current_call.get()[0] is not self._backend
+
+    @property
+    def backend(self) -> Backend:
+        """Where its calls run."""
+        return self._backend
+
+    @property
+    def binding(self) -> Binding:
+        """What its calls have in common."""
+        return self._binding
+
+    def width(self) -> int:
+        """Calls that can run at the same time."""
+        return min(self._backend.width(), self.limits.concurrent_calls or 1 << 30)
+
+    def rows_spec(self, function: str, payload: bytes, rows: int, row_bytes: int, stop: bool) -> CallSpec:
+        """The spec of a call of many rows."""
+        deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
+        return CallSpec(self.number, "rows", function, payload, deadline, 0, True, self._idempotent, rows, row_bytes, stop)
 
     def is_command(self) -> bool:
         """True when it exports the function `_start`, and its manifest names no other entry: `run` runs it."""

@@ -14,12 +14,11 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import wire
 from .errors import (
     Cancelled,
-    DeadlineExceeded,
     HostClosed,
     LimitExceeded,
     Overloaded,
@@ -30,6 +29,7 @@ from .errors import (
     WorkerLost,
     WorkerStartError,
 )
+from .router_messages import Timed, deadline_error, place
 from .router_state import (
     CallSpec,
     CallState,
@@ -39,6 +39,7 @@ from .router_state import (
     Instruction,
     InvokeHost,
     Kill,
+    Part,
     Plugin,
     Send,
     SendDescriptors,
@@ -52,6 +53,8 @@ DRAIN = 2.0
 """Seconds that the other calls of such a worker get before it is killed."""
 PREFETCH = 16
 """Calls of a batch that a worker may hold per thread, so that they travel together."""
+PREFETCH_ROWS = 2
+"""The same for calls of many rows."""
 LINE_BYTES = 16 * 2**10
 """Payload bytes of a call that may travel by a line."""
 
@@ -109,8 +112,9 @@ class Router:
         plugin = self.plugins.get(specs[0].plugin) if specs else None
         if not specs or plugin is None or plugin.removed:
             raise UnknownFunction("the plugin is not loaded (any more)")
-        if plugin.pending + len(specs) > plugin.limits.pending_calls:
-            self._rejected += len(specs)
+        count = len(specs) if specs[0].kind != "rows" else sum(spec.rows for spec in specs)
+        if plugin.pending + count > plugin.limits.pending_calls:
+            self._rejected += count
             raise Overloaded(f"{plugin.name}: {plugin.pending} calls are pending, {plugin.limits.pending_calls} are allowed",
                              limit="pending_calls", allowed=plugin.limits.pending_calls, plugin=plugin.name,
                              retry_after=max(0.001, self._mean * plugin.pending / max(1, self._threads())))
@@ -286,9 +290,9 @@ class Router:
     def _accept(self, plugin: Plugin, spec: CallSpec) -> int:
         call = CallState(self._next_id, spec)
         self._next_id += 1
-        self._accepted += 1
+        self._accepted += spec.rows
         self.calls[call.id] = call
-        plugin.pending += 1
+        plugin.pending += spec.rows
         if spec.deadline is not None:
             heapq.heappush(self._timers, (spec.deadline, call.id))
         parent = self.calls.get(spec.parent)
@@ -328,16 +332,16 @@ class Router:
         if spec.descriptors:
             self._out.append(SendDescriptors(worker.id, "run", call.id))
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
-        self._send(worker, _Timed(call.id, spec, fuel))
+        self._send(worker, Timed(call, fuel))
 
     def _finish(self, call: CallState, payload: bytes = b"", error: SandboxError | None = None,
                 usage: Usage | None = None) -> None:
         """The one place where a call ends."""
         if self.calls.pop(call.id, None) is None:
             return
-        self._ended += 1
+        self._ended += call.spec.rows
         plugin = self.plugins[call.spec.plugin]
-        plugin.pending -= 1
+        plugin.pending -= call.spec.rows
         worker = call.worker
         if worker is None:
             if call in plugin.queue:
@@ -348,12 +352,12 @@ class Router:
             plugin.in_flight -= 1
             worker.calls.pop(call.id, None)
             worker.threadless -= call.spec.threadless
-            worker.ended += 1
+            worker.ended += call.spec.rows
             if usage is None and worker.state not in ("lost", "killed"):
                 worker.abandoned.add(call.id)
         usage = (usage or Usage())._replace(worker=worker.pid if worker is not None else 0)
         if error is not None:
-            _place(error, plugin.name, call.spec.function, usage)
+            place(error, plugin.name, call.spec.function, usage)
         self._out.append(Finish(call.id, payload, error, usage))
         if plugin.removed:
             self._unload_if_idle(plugin)
@@ -365,6 +369,7 @@ class Router:
             call.retried = call.retried or not unwritten
             call.worker = None
             call.host_calls = call.output = 0
+            call.base = call.done
             worker.calls.pop(call.id)
             worker.threadless -= call.spec.threadless
             plugin.in_flight -= 1
@@ -381,9 +386,9 @@ class Router:
         overdue = spec.deadline is not None and spec.deadline <= now
         if worker is None:
             if overdue:
-                self._finish(call, error=_deadline_error(self.plugins[spec.plugin], "before it was started"))
+                self._finish(call, error=deadline_error(self.plugins[spec.plugin], "before it was started"))
         elif call.cancelled or (overdue and spec.deadline is not None and spec.deadline + self.grace <= now):
-            error = Cancelled("cancelled") if call.cancelled else _deadline_error(self.plugins[spec.plugin], "and did not react")
+            error = Cancelled("cancelled") if call.cancelled else deadline_error(self.plugins[spec.plugin], "and did not react")
             self._finish(call, error=error)
             worker.state = "draining"
             worker.kill_at = min(worker.kill_at or now + self.drain, now + self.drain)
@@ -428,14 +433,42 @@ class Router:
             return
         if call.spec.kind == "load":
             raise ProtocolError(f"Result.id: {message.id} is a load")
+        rows = call.spec.rows
+        if call.spec.kind == "rows" and (message.payload or (call.done < rows and not (call.spec.stop and call.failed))):
+            raise ProtocolError(f"Result.id: {call.done} of {rows} rows of call {call.id} had an outcome, or there is a payload")
         usage = Usage(message.fuel, message.time_ns, message.memory)
         allowed = self.plugins[call.spec.plugin].limits.result_bytes
-        self._mean += (message.time_ns / 1e9 - self._mean) / 16
+        self._mean += (message.time_ns / 1e9 / rows - self._mean) / 16
         if len(message.payload) > allowed:
             text = f"the result has {len(message.payload)} bytes, {allowed} are allowed"
             self._finish(call, error=PayloadTooLarge(text, limit="result_bytes", allowed=allowed), usage=usage)
         else:
             self._finish(call, message.payload, usage=usage)
+
+    def _row_results(self, worker: WorkerState, message: wire.RowResults, now: float) -> None:
+        call = self._mine(worker, message, final=False)
+        if call is not None:
+            self._next_rows(call, message.first, message.rows, "RowResults")
+            if len(message.payload) != message.rows * call.spec.row_bytes:
+                raise ProtocolError(f"RowResults.payload: {len(message.payload)} bytes for {message.rows} rows of "
+                                    f"{call.spec.row_bytes}")
+            self._out.append(Part(call.id, call.done - message.rows, message.rows, message.payload, None))
+
+    def _row_failed(self, worker: WorkerState, message: wire.RowFailed, now: float) -> None:
+        error = wire.failure(message)
+        call = self._mine(worker, message, final=False)
+        if call is not None:
+            self._next_rows(call, message.row, 1, "RowFailed")
+            call.failed = True
+            place(error, self.plugins[call.spec.plugin].name, call.spec.function, Usage(worker=worker.pid))
+            self._out.append(Part(call.id, call.done - 1, 1, b"", error))
+
+    def _next_rows(self, call: CallState, first: int, rows: int, name: str) -> None:
+        """Counts rows whose outcome has come. Raises ProtocolError: not those that are next."""
+        if call.spec.kind != "rows" or call.base + first != call.done or not 0 < rows <= call.spec.rows - call.done or (
+                call.failed and call.spec.stop):
+            raise ProtocolError(f"{name}: rows {first} to {first + rows} of call {call.id} are not the next ones")
+        call.done += rows
 
     def _failed(self, worker: WorkerState, message: wire.Failed, now: float) -> None:
         error = wire.failure(message)
@@ -457,7 +490,7 @@ class Router:
         if call is None:
             self._send(worker, wire.HostResult(message.id, message.sequence, False, b"the call has ended"))
             return
-        allowed = self.plugins[call.spec.plugin].limits.host_calls
+        allowed = self.plugins[call.spec.plugin].limits.host_calls * call.spec.rows
         call.host_calls += 1
         if call.host_calls > allowed:
             text = f"more than {allowed} calls of host functions"
@@ -474,7 +507,7 @@ class Router:
         call.output += len(message.data)
         if message.stream not in (wire.STDOUT, wire.STDERR):
             raise ProtocolError(f"Output.stream: {message.stream}")
-        if call.output > self.plugins[call.spec.plugin].limits.output_bytes:
+        if call.output > self.plugins[call.spec.plugin].limits.output_bytes * call.spec.rows:
             raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes, more than a worker lets pass")
         self._out.append(Emit(call.id, message.stream, message.data))
 
@@ -484,7 +517,7 @@ class Router:
 
     _HANDLERS: dict[type[Any], Any] = {  # noqa: RUF012
         wire.Ready: _ready, wire.Loaded: _loaded, wire.Result: _result, wire.Failed: _failed, wire.HostCall: _host_call,
-        wire.Output: _output, wire.Bye: _bye,
+        wire.Output: _output, wire.Bye: _bye, wire.RowResults: _row_results, wire.RowFailed: _row_failed,
     }
 
     def _violation(self, worker: WorkerState, text: str) -> None:
@@ -513,7 +546,7 @@ class Router:
         best: WorkerState | None = None
         rank: tuple[float, bool] = (0.0, False)
         for worker in self.workers.values():
-            room = worker.threads * PREFETCH if call.spec.batch else worker.threads
+            room = worker.threads * (PREFETCH_ROWS if call.spec.kind == "rows" else PREFETCH if call.spec.batch else 1)
             if worker.state == "ready" and (worker.busy < room or call.spec.kind == "load"):
                 own = (worker.busy / worker.threads, plugin.id not in worker.plugins)
                 if best is None or own < rank:
@@ -550,39 +583,13 @@ class Router:
         if not self.closed:
             self._dispatch()
         for worker_id, messages in self._outbox.items():
-            self._out.append(Send(worker_id, tuple(m.message(now) if type(m) is _Timed else m for m in messages)))
+            self._out.append(Send(worker_id, tuple(m.message(now) if type(m) is Timed else m for m in messages)))
         out, self._out = self._out, []
         self._outbox.clear()
         return out
 
 
-class _Timed(NamedTuple):
-    """A CALL or RUN whose remaining time is filled in when it is sent."""
-
-    id: int
-    spec: CallSpec
-    fuel: wire.Signed
-
-    def message(self, now: float) -> wire.Call | wire.Run:
-        spec = self.spec
-        left = wire.UNLIMITED if spec.deadline is None else max(0, int((spec.deadline - now) * 1e9))
-        if spec.kind == "run":
-            return wire.Run(self.id, spec.plugin, spec.parent, self.fuel, wire.Signed(left), spec.payload)
-        return wire.Call(self.id, spec.plugin, spec.parent, spec.function, self.fuel, wire.Signed(left), spec.payload)
-
-
-def _deadline_error(plugin: Plugin, when: str) -> DeadlineExceeded:
-    allowed = plugin.limits.deadline or 0.0
-    return DeadlineExceeded(f"the call reached its deadline {when}", limit="deadline", allowed=allowed)
-
-
-def _place(error: SandboxError, plugin: str, function: str, usage: Usage) -> None:
-    """Writes where it happened into an error that has room for it."""
-    for name, value in (("plugin", plugin), ("function", function), ("usage", usage)):
-        if name in error.fields:
-            setattr(error, name, value)
-
-
 __all__ = [
-    "CallSpec", "Counters", "Emit", "Finish", "Instruction", "InvokeHost", "Kill", "Plugin", "Router", "Send", "SendDescriptors",
+    "CallSpec", "Counters", "Emit", "Finish", "Instruction", "InvokeHost", "Kill", "Part", "Plugin", "Router", "Send",
+    "SendDescriptors",
 ]

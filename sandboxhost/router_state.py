@@ -52,6 +52,16 @@ class Emit(NamedTuple):
     data: bytes
 
 
+class Part(NamedTuple):
+    """Rows of a "rows" call have their outcome: packed results, or an error of the one row."""
+
+    call: int
+    first: int
+    rows: int
+    payload: bytes
+    error: SandboxError | None
+
+
 class Kill(NamedTuple):
     """SIGKILL the worker; `worker_lost` follows when it is dead."""
 
@@ -59,12 +69,13 @@ class Kill(NamedTuple):
     reason: str
 
 
-Instruction = Send | SendDescriptors | Finish | InvokeHost | Emit | Kill
+Instruction = Send | SendDescriptors | Finish | InvokeHost | Emit | Part | Kill
 
 
 @dataclass(slots=True)
 class CallSpec:
-    """What is asked for. kind: "call" (payload), "run" (options) or "load" (nothing)."""
+    """What is asked for. kind: "call" (payload), "run" (options), "load" (nothing) or "rows": so many calls in one go, which
+    count as such (payload: the arguments of all)."""
 
     plugin: int
     kind: str = "call"
@@ -75,6 +86,11 @@ class CallSpec:
     parent: int = 0
     batch: bool = False
     idempotent: bool = False
+    rows: int = 1
+    row_bytes: int = 0
+    """Of the packed results of one row."""
+    stop: bool = False
+    """Nothing runs after the first row that fails."""
     descriptors: bool = False
     """A command that brings descriptors of its own: they are sent before it."""
 
@@ -94,6 +110,12 @@ class CallState:
     output: int = 0
     cancelled: bool = False
     retried: bool = False
+    base: int = 0
+    """Rows that had their outcome before it was sent (again)."""
+    done: int = 0
+    """Rows that have had their outcome."""
+    failed: bool = False
+    """One of these was an error."""
 
 
 @dataclass(slots=True)

@@ -4,9 +4,10 @@ A frame is a run of msgpack arrays `[kind, field, …]`, one a message, nothing 
 than the longest message, and a frame of nested headers allocates next to nothing. Payloads and option records are opaque bytes
 inside.
 
-Host to worker (ZeroMQ):   LOAD UNLOAD CALL RUN HOST_RESULT CANCEL STOP
+Host to worker (ZeroMQ):   LOAD UNLOAD CALL CALL_ROWS RUN HOST_RESULT CANCEL STOP
 Host to process (lifeline): BOOT or COMPILE first, then DESCRIPTORS with file descriptors attached (SCM_RIGHTS)
-Worker to host (ZeroMQ):   READY LOADED RESULT FAILED HOST_CALL OUTPUT BYE
+Worker to host (ZeroMQ):   READY LOADED RESULT ROW_RESULTS ROW_FAILED FAILED HOST_CALL OUTPUT BYE
+By the lifeline as well:    a CALL that a thread waits for, and what is said about it (lines.py)
 Compile process to host (lifeline): MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
 
 Order: the DESCRIPTORS of a LOAD or RUN are sent before it, so they are there when it is read. Ids of calls are the host's;
@@ -97,6 +98,24 @@ class Run(NamedTuple):
     """options.RunOptions"""
 
 
+class CallRows(NamedTuple):
+    """Call an export once a row. Answer: ROW_RESULTS and ROW_FAILED, each row in one of them, in order; then RESULT without a
+    payload, or FAILED, which is the outcome of all rows that had none. No references."""
+
+    id: int
+    plugin: int
+    function: str
+    rows: int
+    stop: bool
+    """Nothing runs after the first row that fails: RESULT follows its ROW_FAILED."""
+    fuel: Signed
+    """Of each row."""
+    time_left_ns: Signed
+    """Of all."""
+    payload: bytes
+    """The packed arguments of all rows."""
+
+
 class HostResult(NamedTuple):
     """Answer to HOST_CALL: packed results or, when not ok, the error's text as UTF-8: it ends as HostFunctionError."""
 
@@ -182,6 +201,25 @@ class Failed(NamedTuple):
     fuel: int
     time_ns: int
     memory: int
+
+
+class RowResults(NamedTuple):
+    """Packed results of `rows` rows, the first of which is row `first` (from 0) of a CALL_ROWS."""
+
+    id: int
+    first: int
+    rows: int
+    payload: bytes
+
+
+class RowFailed(NamedTuple):
+    """A row of a CALL_ROWS ended with an error."""
+
+    id: int
+    row: int
+    code: str
+    text: str
+    detail: bytes
 
 
 class HostCall(NamedTuple):
@@ -276,14 +314,16 @@ class Compiled(NamedTuple):
 
 
 Message = (
-    Load | Unload | Call | Run | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result | Failed
-    | HostCall | Output | Bye | ModuleFigures | ModuleImport | ModuleExport | ModuleMemory | ModuleCustom | Compiled
+    Load | Unload | Call | Run | CallRows | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result
+    | Failed | RowResults | RowFailed | HostCall | Output | Bye | ModuleFigures | ModuleImport | ModuleExport | ModuleMemory
+    | ModuleCustom | Compiled
 )
 
 _KINDS: dict[Direction, dict[int, type[Any]]] = {
     Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile,
-                          10: Descriptors},
-    Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye},
+                          10: Descriptors, 11: CallRows},
+    Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye,
+                        23: RowResults, 24: RowFailed},
     Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory,
                               36: ModuleCustom, 37: Compiled},
 }
@@ -413,11 +453,12 @@ def failed(id: int, exc: BaseException, usage: Usage = _NO_USAGE) -> Failed:
     return Failed(id, code, text[:MAX_TEXT], blob, usage.fuel, usage.time_ns, usage.memory)
 
 
-def failure(message: Failed) -> SandboxError:
-    """The exception in a FAILED message. Raises ProtocolError."""
+def failure(message: Failed | RowFailed) -> SandboxError:
+    """The exception in a FAILED or ROW_FAILED message. Raises ProtocolError."""
+    name = type(message).__name__
     if len(message.detail) > MAX_DETAIL:
-        raise ProtocolError(f"Failed.detail: {len(message.detail)} bytes are more than {MAX_DETAIL}")
-    return from_wire(message.code, message.text, unpack_map(message.detail, "Failed.detail", max_len=64))
+        raise ProtocolError(f"{name}.detail: {len(message.detail)} bytes are more than {MAX_DETAIL}")
+    return from_wire(message.code, message.text, unpack_map(message.detail, f"{name}.detail", max_len=64))
 
 
 def unpack_map(data: bytes, what: str, max_len: int) -> dict[str, Any]:

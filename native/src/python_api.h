@@ -3,6 +3,7 @@
 #define SBX_PYTHON_API_H
 #include "arena.h"
 #include "call_engine.h"
+#include "call_many.h"
 #include "disasm.h"
 #include "fresh.h"
 #include "image.h"

@@ -61,7 +61,7 @@ def test_a_call_that_is_waited_for_goes_by_the_line(instance: Any, monkeypatch: 
         with pytest.raises(Trap, match="divide by zero"):
             plugin.call("divide", 1, 0)
         with pytest.raises(UnknownFunction):
-            host._backend.perform(plugin._spec("absent", b""), _waiter(plugin))
+            host._backend.perform(plugin.spec("absent", b""), _waiter(plugin))
         assert len(short) == 302
         figures = host.statistics()
         assert figures.pending == 0 and figures.accepted == figures.ended
@@ -147,7 +147,7 @@ def test_close_ends_it() -> None:
 def test_an_interrupt_cancels_it() -> None:
     with Host(workers=1) as host:
         plugin = host.load(MATH)
-        threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+        threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             plugin.call("spin")
         end = time.monotonic() + 5
@@ -186,6 +186,7 @@ def test_a_cancel_that_overtakes_its_call_ends_it() -> None:
         assert isinstance(backend, Core)
         plugin.call("add", 1, 2)
         for _ in range(20):
+
             def cancel() -> None:
                 while not backend._lines.led:
                     pass

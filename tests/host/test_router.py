@@ -8,7 +8,7 @@ import pytest
 
 from sandboxhost import errors, wire
 from sandboxhost.limits import Limits
-from sandboxhost.router import CallSpec, Emit, Finish, InvokeHost, Kill, Plugin, Router, Send, SendDescriptors
+from sandboxhost.router import CallSpec, Emit, Finish, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
 
 A, B = b"worker-a", b"worker-b"
 
@@ -433,3 +433,88 @@ def test_the_short_way_back_is_not_for_others_calls_or_late_ones() -> None:
     assert bench.router.complete(A, call, result(call)) is None, "something waits for the worker: dispatch is needed"
     bench.do(bench.router.received(A, [result(call)], 0.0))
     assert bench.sent(wire.Call)[-1].id == waiting
+
+
+def rows_of(bench: Bench, rows: int = 4, **fields: Any) -> int:
+    return bench.submit(kind="rows", payload=bytes(8 * rows), rows=rows, row_bytes=4, batch=True, **fields)
+
+
+def part(call_id: int, first: int, rows: int) -> wire.RowResults:
+    return wire.RowResults(call_id, first, rows, bytes(4 * rows))
+
+
+def row_failed(call_id: int, row: int) -> wire.RowFailed:
+    failed = wire.failed(call_id, errors.Trap("unreachable", cause="unreachable"))
+    return wire.RowFailed(call_id, row, failed.code, failed.text, failed.detail)
+
+
+def test_a_call_of_rows_counts_as_that_many_calls() -> None:
+    bench = Bench(fuel=9, pending_calls=5)
+    call = rows_of(bench, deadline=2.0)
+    assert bench.sent(wire.CallRows) == [wire.CallRows(call, 1, "", 4, False, wire.Signed(9), wire.Signed(2 * 10**9), bytes(32))]
+    with pytest.raises(errors.Overloaded):
+        rows_of(bench, rows=2)
+    bench.do(bench.router.received(A, [part(call, 0, 3), row_failed(call, 3), result(call)], 0.0))
+    parts = [item for item in bench.seen if isinstance(item, Part)]
+    assert [(item.first, item.rows, item.error is None) for item in parts] == [(0, 3, True), (3, 1, False)]
+    assert bench.outcomes()[call].error is None
+    counters = bench.router.counters()
+    assert (counters.accepted, counters.ended, counters.rejected) == (4, 4, 2) and bench.router.plugins[1].pending == 0
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        lambda c: [result(c)],
+        lambda c: [part(c, 0, 3), result(c)],
+        lambda c: [part(c, 1, 1)],
+        lambda c: [part(c, 0, 5)],
+        lambda c: [part(c, 0, 0)],
+        lambda c: [part(c, 0, 2), part(c, 0, 2)],
+        lambda c: [part(c, 0, 2)._replace(payload=bytes(9))],
+        lambda c: [part(c, 0, 1)._replace(rows=2**62)],
+        lambda c: [row_failed(c, 4)],
+        lambda c: [row_failed(c, 0), row_failed(c, 0)],
+        lambda c: [row_failed(c, 0)._replace(detail=b"\xc1")],
+        lambda c: [part(c, 0, 4), result(c, b"12345678")],
+        lambda c: [part(c + 1, 0, 1)],
+    ],
+)
+def test_hostile_answers_to_rows(messages: Any) -> None:
+    """The worker is killed, and every row has one outcome."""
+    bench = Bench()
+    call = rows_of(bench)
+    bench.do(bench.router.received(A, messages(call), 0.0))
+    assert isinstance(bench.seen[-1], Kill)
+    bench.do(bench.router.worker_lost(A, "killed", 0.0))
+    assert isinstance(bench.outcomes()[call].error, errors.WorkerLost)
+    assert bench.router.counters().ended == 4
+
+
+def test_rows_in_answer_to_a_plain_call_and_behind_a_failure() -> None:
+    bench = Bench()
+    call = bench.submit()
+    bench.do(bench.router.received(A, [part(call, 0, 1)], 0.0))
+    assert isinstance(bench.seen[-1], Kill)
+    bench = Bench()
+    call = rows_of(bench, stop=True)
+    bench.do(bench.router.received(A, [row_failed(call, 0), part(call, 1, 1)], 0.0))
+    assert isinstance(bench.seen[-1], Kill)
+    bench = Bench()
+    call = rows_of(bench, stop=True)
+    bench.do(bench.router.received(A, [row_failed(call, 0), result(call)], 0.0))
+    assert bench.outcomes()[call].error is None
+
+
+def test_rows_that_had_their_outcome_are_not_sent_again() -> None:
+    bench = Bench(workers=(A, B))
+    call = bench.submit(kind="rows", payload=b"".join(bytes([n] * 8) for n in range(4)), rows=4, row_bytes=4, idempotent=True)
+    (first,) = [item.worker for item in bench.seen if isinstance(item, Send)]
+    bench.do(bench.router.received(first, [part(call, 0, 1), row_failed(call, 1)], 0.0))
+    bench.do(bench.router.worker_lost(first, "killed", 0.0))
+    again = bench.sent(wire.CallRows)[-1]
+    assert (again.rows, again.payload) == (2, bytes([2] * 8 + [3] * 8))
+    other = B if first == A else A
+    bench.do(bench.router.received(other, [part(call, 0, 2), result(call)], 0.0))
+    assert bench.outcomes()[call].error is None
+    assert [item.first for item in bench.seen if isinstance(item, Part)] == [0, 1, 2]

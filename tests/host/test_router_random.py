@@ -10,9 +10,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from sandboxhost import errors, wire
 from sandboxhost.limits import Limits
-from sandboxhost.router import CallSpec, Finish, Kill, Plugin, Router, Send
+from sandboxhost.router import CallSpec, Finish, Kill, Part, Plugin, Router, Send
 
-from .test_router import ready, result
+from .test_router import ready, result, row_failed
 
 
 class RandomDriver(RuleBasedStateMachine):
@@ -26,6 +26,8 @@ class RandomDriver(RuleBasedStateMachine):
         self.now = 0.0
         self.accepted: set[int] = set()
         self.ended: set[int] = set()
+        self.rows: dict[int, int] = {}
+        self.told: dict[int, int] = {}
         self.holding: dict[bytes, set[int]] = {}
         self.loads: dict[bytes, dict[int, int]] = {}
         self.next_worker = 0
@@ -43,10 +45,14 @@ class RandomDriver(RuleBasedStateMachine):
             if isinstance(item, Finish):
                 assert item.call in self.accepted and item.call not in self.ended
                 self.ended.add(item.call)
+                assert self.told.get(item.call, 0) == self.rows.get(item.call, 0) or item.error is not None
+            elif isinstance(item, Part):
+                assert item.call not in self.ended and item.first == self.told[item.call], "a row has two outcomes, or none"
+                self.told[item.call] += item.rows
             elif isinstance(item, Send):
                 assert item.worker in self.holding, "written to a worker that is gone"
                 for message in item.messages:
-                    if isinstance(message, (wire.Call, wire.Run)):
+                    if isinstance(message, (wire.Call, wire.Run, wire.CallRows)):
                         self.holding[item.worker].add(message.id)
                     elif isinstance(message, wire.Load):
                         self.loads[item.worker][message.id] = message.plugin
@@ -114,12 +120,39 @@ class RandomDriver(RuleBasedStateMachine):
                 self.take([finish])
         return call.id
 
+    @rule(target=calls, plugin=st.sampled_from([1, 2]), rows=st.integers(1, 8), seconds=st.none() | st.floats(0.1, 3.0),
+          idempotent=st.booleans())  # fmt: skip
+    def submit_rows(self, plugin: int, rows: int, seconds: float | None, idempotent: bool) -> Any:
+        deadline = None if seconds is None else self.now + seconds
+        spec = CallSpec(plugin, "rows", "", bytes(8 * rows), deadline, 0, True, idempotent, rows, 8)
+        try:
+            call, instructions = self.router.submit(spec, self.now)
+        except (errors.Overloaded, errors.UnknownFunction):
+            return multiple()
+        self.accepted.add(call)
+        self.rows[call], self.told[call] = rows, 0
+        self.take(instructions)
+        return call
+
+    @rule(data=st.data(), count=st.integers(1, 8), good=st.booleans())
+    def answer_rows(self, data: st.DataObject, count: int, good: bool) -> None:
+        held = [(w, c) for w, calls in self.holding.items() for c in sorted(calls) if c in self.rows and c in self.router.calls]
+        if held:
+            worker, call = data.draw(st.sampled_from(held))
+            state = self.router.calls[call]
+            count = min(count, state.spec.rows - state.done)
+            if count:
+                first = state.done - state.base
+                message = wire.RowResults(call, first, count, bytes(8 * count)) if good else row_failed(call, first)
+                self.take(self.router.received(worker, [message], self.now))
+
     @rule(data=st.data(), good=st.booleans())
     def answer(self, data: st.DataObject, good: bool) -> None:
         held = [(worker, call) for worker, calls in self.holding.items() for call in sorted(calls)]
         if held:
             worker, call = data.draw(st.sampled_from(held))
             self.holding[worker].discard(call)
+            good = good and self.told.get(call, 0) == self.rows.get(call, 0)
             message = result(call) if good else wire.failed(call, errors.Trap("unreachable", cause="unreachable"))
             self.take(self.router.received(worker, [message], self.now))
 
@@ -161,9 +194,11 @@ class RandomDriver(RuleBasedStateMachine):
     @invariant()
     def books_balance(self) -> None:
         counters = self.router.counters()
-        assert counters.accepted == len(self.accepted) and counters.ended == len(self.ended)
+        assert counters.accepted == sum(self.rows.get(call, 1) for call in self.accepted)
+        assert counters.ended == sum(self.rows.get(call, 1) for call in self.ended)
         assert set(self.router.calls) == self.accepted - self.ended
-        assert sum(plugin.pending for plugin in self.router.plugins.values()) == len(self.router.calls)
+        pending = sum(self.rows.get(call, 1) for call in self.router.calls)
+        assert sum(plugin.pending for plugin in self.router.plugins.values()) == pending
         in_flight = [call for worker in self.router.workers.values() for call in worker.calls]
         assert len(in_flight) == len(set(in_flight)) == sum(p.in_flight for p in self.router.plugins.values())
 

@@ -494,3 +494,45 @@ def test_a_signal_sent_from_outside_ends_it(own_worker: WorkerDriver, number: si
             time.sleep(0.01)
     os.kill(own_worker.process.pid, number)
     assert ended(own_worker) == f"killed by {number.name}"
+
+
+# ---- calls of many rows, and the lifeline as a way for calls
+
+
+def rows_message(driver: WorkerDriver, function: str, rows: int, payload: bytes, stop: bool = False) -> wire.CallRows:
+    driver.next_id += 1
+    return wire.CallRows(driver.next_id, 1, function, rows, stop, wire.Signed(-1), wire.Signed(10**10), payload)
+
+
+def test_rows_that_are_no_rows_end_with_an_error(own_worker: WorkerDriver) -> None:
+    """A host that counts wrongly gets words, and the worker goes on."""
+    own_worker.load(binary('(module (func (export "f") (param i32) (result i32) (local.get 0)))'))
+    wrong = ((3, bytes(25), "not 3 rows"), (2, bytes(32), "but passed 2"), (2, b"", "but passed 0"), (0, b"", "rows: 0"))
+    for rows, payload, words in wrong:
+        own_worker.send(rows_message(own_worker, "f", rows, payload))
+        assert words in own_worker.expect(wire.Failed).text
+    own_worker.send(rows_message(own_worker, "absent", 1, bytes(8)))
+    assert "exports no function" in own_worker.expect(wire.Failed).text
+    own_worker.send(rows_message(own_worker, "f", 2, bytes(8) + b"\x07" + bytes(3) + b"\xff" * 4))
+    assert own_worker.expect(wire.RowResults)[1:] == (0, 2, bytes(8) + b"\x07" + bytes(7))
+    assert own_worker.expect(wire.Result).payload == b""
+
+
+def test_a_call_by_the_lifeline_is_answered_there(own_worker: WorkerDriver) -> None:
+    own_worker.load(binary('(module (func (export "f") (param i32) (result i32) (local.get 0)))'))
+    own_worker.process.lifeline.settimeout(10)
+    for number in range(100, 120):
+        call = wire.Call(number, 1, 0, "f", wire.Signed(-1), wire.Signed(10**10), number.to_bytes(8, "little"))
+        own_worker.process.send(wire.encode([call]))
+        result = wire.decode_result(own_worker.process.lifeline.recv(65536))
+        assert result is not None and (result.id, result.payload) == (number, number.to_bytes(8, "little"))
+    own_worker.process.send(wire.encode([call._replace(plugin=9)]))
+    (failed,) = wire.decode(own_worker.process.lifeline.recv(65536), wire.Direction.TO_HOST)
+    assert isinstance(failed, wire.Failed) and "not loaded" in failed.text
+
+
+@pytest.mark.parametrize("datagram", [b"\xc1", wire.encode([wire.Stop()]), wire.encode([wire.Unload(1)]), b"\x90"])
+def test_what_does_not_belong_on_the_lifeline_ends_the_worker(own_worker: WorkerDriver, datagram: bytes) -> None:
+    own_worker.process.send(datagram)
+    assert own_worker.expect(wire.Bye).reason
+    assert ended(own_worker) == "exit code 70"

@@ -5,6 +5,8 @@ exceptions.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sandboxhost.errors import (
@@ -19,6 +21,7 @@ from sandboxhost.errors import (
 )
 
 from . import host_calls, native, references
+from .native import NativeCallEngine
 from .watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -134,6 +137,41 @@ class CallEngine:
             store.calls -= 1
             if not nested:
                 self._lock.release()
+
+    @contextmanager
+    def rows(self, function: FunctionInstance, context: CallContext) -> Iterator[NativeCallEngine]:
+        """Holds the engine for many calls of one function under one context (rows.py). Raises as `invoke` before any; not for
+        calls that nest."""
+        store = function.store
+        if not self._lock.acquire(False):
+            raise RuntimeError("this call engine is in use by another call")
+        watch = None
+        try:
+            store.check_open()
+            store.calls += 1
+            try:
+                context.check()
+                self.context = context
+                if function.plan.slots > self.native.slots:
+                    self.native.reserve(function.plan.slots)
+                if context.cancellation is not None:
+                    context.cancellation.attach(self.native)
+                if context.deadline_ns is not None:
+                    watch = watchdog.arm(self.native, context.deadline_ns)
+                yield self.native
+            finally:
+                if watch is not None:
+                    watchdog.disarm(watch)
+                if self.context is not None and context.cancellation is not None:
+                    context.cancellation.detach(self.native)
+                self.context = None
+                store.calls -= 1
+        finally:
+            self._lock.release()
+
+    def finish(self, status: int, function: FunctionInstance) -> None:
+        """Within `rows`: goes on with a call that was suspended until it ends. Raises what it ended with."""
+        self._finish(status, function)
 
     def interrupt(self) -> None:
         """Any thread: the running guest stops at its next instruction boundary; it goes on unless its context has expired."""

@@ -119,7 +119,7 @@ class Loop:
                 self._woken = False
             self._delaying = False
             for task in self._tasks_of(self._lifeline.left()):
-                self._pool.submit(task, task.message.parent)
+                self._pool.submit(task, 0)
             self.flush()
 
     def close(self) -> None:
@@ -152,7 +152,9 @@ class Loop:
 
     def _act(self, message: Any) -> None:
         if isinstance(message, wire.Call | wire.Run):
-            self._start(message)
+            self._start(message, message.parent)
+        elif isinstance(message, wire.CallRows):
+            self._start(message, 0)
         elif isinstance(message, wire.HostResult):
             self._pool.answer(message)
         elif isinstance(message, wire.Cancel):
@@ -188,14 +190,14 @@ class Loop:
         else:
             self.post(wire.Loaded(message.id, message.plugin))
 
-    def _start(self, message: wire.Call | wire.Run) -> None:
-        """Makes a task of a CALL or RUN and gives it to the pool."""
+    def _start(self, message: wire.Call | wire.Run | wire.CallRows, parent: int) -> None:
+        """Makes a task of a call and gives it to the pool."""
         task = self._task(message, self.post)
         if task is not None:
-            self._pool.submit(task, message.parent)
+            self._pool.submit(task, parent)
 
-    def _task(self, message: wire.Call | wire.Run, post: Post) -> Task | None:
-        """The task of a CALL or RUN; one that cannot be made is answered."""
+    def _task(self, message: wire.Call | wire.Run | wire.CallRows, post: Post) -> Task | None:
+        """The task of a call; one that cannot be made is answered."""
         deadline = None if message.time_left_ns == wire.UNLIMITED else time.monotonic() + message.time_left_ns / 1e9
         descriptors: list[int] = []
         try:
@@ -203,6 +205,8 @@ class Loop:
             if run is not None and run.stdio == "descriptors":
                 descriptors = self._lifeline.take("run", message.id)
             plugin = self._plugins.get(message.plugin)
+            if isinstance(message, wire.CallRows) and not 0 < message.rows <= wire.MAX_FRAME:
+                raise ProtocolError(f"CallRows.rows: {message.rows}")
             if plugin is None:
                 raise UnknownFunction(f"plugin {message.plugin} is not loaded in this worker")
             return Task(message, plugin, deadline, run, tuple(descriptors), post)

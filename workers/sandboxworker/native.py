@@ -299,8 +299,7 @@ def image_name(image: Pointer, name: Pointer) -> str:
 
 
 def new_store(memory_pages: int, table_elements: int, instances: int, owned: list[Any]) -> Pointer:
-    """A store whose memories, tables and instances together stay within the limits. `owned` is emptied after the store's release:
-    what functions of the store need to outlive it."""
+    """A store within the limits. `owned` is emptied after its release: what its functions need to outlive it."""
     limits = ffi.new(
         "sbx_store_limits *", {"memory_pages": memory_pages, "table_elements": table_elements, "instances": instances}
     )
@@ -338,8 +337,7 @@ def can_be_renewed(instance: Pointer) -> bool:
 
 
 def renew_instance(instance: Pointer) -> bool:
-    """Makes the instance what it was when it was linked. False: the machine refused, or a call is still there: then it must not
-    be used again."""
+    """Makes the instance what it was when linked. False (refused, or a call is there): it must not be used again."""
     return lib.sbx_fresh_end(instance) == OK  # type: ignore[no-any-return]
 
 
@@ -414,7 +412,7 @@ def new_memory(store: Pointer, minimum: int, maximum: int | None, guarded: bool)
 
 
 def memory_limits(memory: Pointer) -> RawLimits:
-    """Of the memory's type now: its size in pages is the minimum, as import matching has it."""
+    """Of the memory's type now: its size in pages is the minimum."""
     return RawLimits(memory.size // PAGE_SIZE, memory.max_pages if memory.has_max else None)
 
 
@@ -458,8 +456,7 @@ class PendingCall(NamedTuple):
 
     number: int
     caller: Pointer
-    values: Pointer
-    """Arguments in, results out."""
+    values: Pointer  # arguments in, results out
 
 
 class NativeCallEngine:
@@ -482,6 +479,12 @@ class NativeCallEngine:
     def call(self, function: Pointer) -> int:
         """Calls with the values in `buffer`; the status says what came of it. Runs without the interpreter lock."""
         return lib.sbx_call_engine_call(self.pointer, function, self._values, self.slots, self._error)  # type: ignore[no-any-return]
+
+    def many(self, function: Pointer, arguments: Any, results: Any, rows: int, fresh: Pointer | None) -> tuple[Any, ...]:
+        """The arguments of sbx_call_many_run, and what they point to. The buffer is reserved for the function."""
+        kept = ffi.from_buffer("uint8_t[]", arguments), ffi.from_buffer("uint8_t[]", results)
+        fields = (self.pointer, function, fresh or ffi.NULL, *kept, self._values, self.slots, rows)
+        return ffi.new("sbx_call_many *", fields), self._error, kept
 
     def resume(self) -> int:
         """Continues the innermost suspended activation."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from sandboxhost import values
@@ -80,7 +81,11 @@ class Plugin:
         self.closed = False
         self.idle: list[Instance] = []
         """Instances that wait for a call (recycling.py)."""
-        Instance(self, None).retire()  # the trial: nothing is written or run
+        trial = Instance(self, None)  # nothing is written or run
+        one_entry = not (self.uses_wasi or image.start is not None or "_initialize" in self.function_names)
+        self.rows_in_core = self.persistent or (trial.renewable and one_entry)
+        """Many calls may be made in one go: nothing but segments has to be seen to between two of them."""
+        trial.retire()
 
     def close(self) -> None:
         """Drops the instances and the directories."""
@@ -101,7 +106,7 @@ class Plugin:
         instance: Instance | None = None
         try:
             job.context.check()
-            instance = self._take(job, engine)
+            instance = self.take(job, engine)
             payload = instance.run(job) if job.run else instance.call(job)
         except BaseException as exc:
             error = exc
@@ -111,14 +116,18 @@ class Plugin:
                 instance.flush(job)
             except PayloadTooLarge as exc:
                 error = error or exc
-        if instance is not None and instance is not self._instance:
+            self.give_back(instance, error)
+        return Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
+
+    def give_back(self, instance: Instance, error: BaseException | None) -> None:
+        """After the call, which ended with `error`."""
+        if instance is not self._instance:
             if error is None or isinstance(error, SandboxError):
                 instance.retire()
             else:
                 instance.close()
-        return Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
 
-    def _take(self, job: Job, engine: CallEngine) -> Instance:
+    def take(self, job: Job, engine: CallEngine) -> Instance:
         """The persistent instance, made with its first call, or a new one."""
         if self._instance is not None and job.run is None:
             self._instance.store.take_memory_refusal()  # of an earlier call
@@ -203,7 +212,7 @@ class Instance:
             if self._wasi and job:
                 plugin.configure(self._wasi, job)
             self.module: ModuleInstance = self.store.link(plugin.image, plugin.name, plugin.imports(self.store, self._wasi, self))
-            self._renewable = not plugin.persistent and native.can_be_renewed(self.module.pointer)
+            self.renewable = not plugin.persistent and native.can_be_renewed(self.module.pointer)
         except BaseException:
             self.store.close()
             raise
@@ -217,7 +226,7 @@ class Instance:
         """No call needs it any more: makes it as new and keeps it for the next, or closes it where that is not possible. What the
         call left in memories, tables, globals and descriptors is gone when this returns."""
         self._job = None
-        if self._renewable and not self.plugin.closed and not self.store.calls:
+        if self.renewable and not self.plugin.closed and not self.store.calls:
             self.store.use_call_engine(None)
             if native.renew_instance(self.module.pointer) and self._renew_wasi():
                 kept.give(self)
@@ -252,13 +261,22 @@ class Instance:
         """Segments, start function, and a reactor's `_initialize`."""
         self.store.initialise(self.module, context=job.context)
         if job.run is None and "_initialize" in self.plugin.function_names:
-            self._function("_initialize").call(context=job.context)
+            self.function("_initialize").call(context=job.context)
+
+    @contextmanager
+    def serving(self, job: Job) -> Iterator[None]:
+        """Host functions that are called meanwhile are called on behalf of this job."""
+        outer, self._job = self._job, job
+        try:
+            yield
+        finally:
+            self._job = outer
 
     def call(self, job: Job) -> bytes:
         """Calls an export. Raises UnknownFunction, SignatureMismatch, PayloadTooLarge and whatever the call ends with."""
         outer, self._job = self._job, job
         try:
-            function = self._function(job.function)
+            function = self.function(job.function)
             payload = function.plan.clean(job.payload)
             results = self.store.call_engine().invoke_packed(function, payload, job.context)
         finally:
@@ -272,7 +290,7 @@ class Instance:
 
     def run(self, job: Job) -> bytes:
         """Runs a WASI command; its exit code as one packed i32."""
-        function = self._function("_start")
+        function = self.function("_start")
         if function.type != FunctionType():
             raise SignatureMismatch(f"_start: expected () -> (), got {function.type}", function="_start")
         code = 0
@@ -299,7 +317,8 @@ class Instance:
         if cut_off and job.run:
             raise PayloadTooLarge(f"more than {allowed} bytes of output", limit="output_bytes", allowed=allowed)
 
-    def _function(self, name: str) -> FunctionInstance:
+    def function(self, name: str) -> FunctionInstance:
+        """An exported function. Raises UnknownFunction."""
         found = self._functions.get(name)
         if found is None:
             if name not in self.plugin.function_names:

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from sandboxhost import wire
 from sandboxhost.errors import HostFunctionError, PayloadTooLarge
 from sandboxhost.options import RunOptions
+from sandboxhost.statistics import Usage
 
-from . import native
+from . import native, rows
 from .call_engine import CallEngine
 from .context import CallContext, Cancellation
 from .lifeline import close_all
@@ -41,7 +42,7 @@ class Task:
 
     def __init__(
         self,
-        message: wire.Call | wire.Run,
+        message: wire.Call | wire.Run | wire.CallRows,
         plugin: Plugin,
         deadline: float | None,
         run: RunOptions | None,
@@ -114,19 +115,37 @@ class WorkerThread(threading.Thread):
 
         message = task.message
         job = Job(
-            message.function if isinstance(message, wire.Call) else "_start",
-            message.payload if isinstance(message, wire.Call) else b"",
+            "_start" if isinstance(message, wire.Run) else message.function,
+            b"" if isinstance(message, wire.Run) else message.payload,
             task.context,
             host_call,
             lambda stream, data: post(wire.Output(task.id, stream, data)),
             task.run,
             task.descriptors,
         )
-        outcome = task.plugin.perform(job, self._engine(task.plugin.limits.call_depth))
+        engine = self._engine(task.plugin.limits.call_depth)
+        if isinstance(message, wire.CallRows):
+            outcome = self._perform_rows(task, message, job, engine)
+        else:
+            outcome = task.plugin.perform(job, engine)
         task.thread = None
-        close_all(list(task.descriptors))
+        if task.descriptors:
+            close_all(list(task.descriptors))
         self._pool.ended(task)
         post(_answer(task.id, outcome))
+
+    def _perform_rows(self, task: Task, message: wire.CallRows, job: Job, engine: CallEngine) -> Outcome:
+        """Posts what the rows end with; the outcome of them all."""
+
+        def done(first: int, count: int, results: bytes) -> None:
+            task.post(wire.RowResults(task.id, first, count, results))
+
+        def failed(row: int, exc: BaseException, usage: Usage) -> None:
+            _, code, text, detail, *_ = wire.failed(task.id, exc, usage)
+            task.post(wire.RowFailed(task.id, row, code, text, detail))
+
+        ended = rows.perform(task.plugin, rows.Rows(job, message.rows, message.stop, done, failed), engine)
+        return Outcome(b"", ended.error, ended.usage)
 
     def _engine(self, call_depth: int) -> CallEngine:
         """This thread's call engine of that depth; plugins mostly agree on one."""
@@ -269,7 +288,7 @@ class Pool:
             for task in tasks:
                 self._add(task)
                 mine = thread if own is None and self._leader is thread else None
-                if not self._place(task, task.message.parent, mine):
+                if not self._place(task, 0, mine):
                     own = task
                     self._leader = None
         return own

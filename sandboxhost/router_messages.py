@@ -1,0 +1,43 @@
+"""What the router says: a call as the message that starts it, and the errors that it ends calls with itself."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import wire
+from .errors import DeadlineExceeded, SandboxError
+from .router_state import CallState, Plugin
+from .statistics import Usage
+
+__all__ = ["Timed", "deadline_error", "place"]
+
+
+class Timed(NamedTuple):
+    """A call whose remaining time is filled in when it is sent."""
+
+    call: CallState
+    fuel: wire.Signed
+
+    def message(self, now: float) -> wire.Call | wire.Run | wire.CallRows:
+        """CALL, RUN or CALL_ROWS; of the last only the rows that have had no outcome."""
+        number, spec, fuel = self.call.id, self.call.spec, self.fuel
+        left = wire.Signed(wire.UNLIMITED if spec.deadline is None else max(0, int((spec.deadline - now) * 1e9)))
+        if spec.kind == "run":
+            return wire.Run(number, spec.plugin, spec.parent, fuel, left, spec.payload)
+        if spec.kind == "rows":
+            base = self.call.base
+            payload = spec.payload[base * (len(spec.payload) // spec.rows):] if base else spec.payload
+            return wire.CallRows(number, spec.plugin, spec.function, spec.rows - base, spec.stop, fuel, left, payload)
+        return wire.Call(number, spec.plugin, spec.parent, spec.function, fuel, left, spec.payload)
+
+
+def deadline_error(plugin: Plugin, when: str) -> DeadlineExceeded:
+    """What a call ends with that reached its deadline `when`."""
+    allowed = plugin.limits.deadline or 0.0
+    return DeadlineExceeded(f"the call reached its deadline {when}", limit="deadline", allowed=allowed)
+
+
+def place(error: SandboxError, plugin: str, function: str, usage: Usage) -> None:
+    """Writes where it happened into an error that has room for it."""
+    for name, value in (("plugin", plugin), ("function", function), ("usage", usage)):
+        if name in error.fields:
+            setattr(error, name, value)
