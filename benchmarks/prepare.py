@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,9 +22,16 @@ class NotReady(Exception):
     """Something that the measurement needs cannot be had; the text says what and why."""
 
 
+def worker_folder() -> Path:
+    """Where the sandboxworker that would be imported here lies (another build of the core may be measured), else the tree's."""
+    spec = importlib.util.find_spec("sandboxworker")
+    found = spec and spec.submodule_search_locations
+    return Path(next(iter(found))).parent if found else ROOT / "workers"
+
+
 def environment() -> dict[str, str]:
     """The environment of the measuring processes: this tree first, the packages fetched here last."""
-    paths = [str(ROOT), str(ROOT / "workers"), *filter(None, [os.environ.get("PYTHONPATH")]), str(PACKAGES)]
+    paths = [str(ROOT), str(worker_folder()), *filter(None, [os.environ.get("PYTHONPATH")]), str(PACKAGES)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
