@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .errors import HostFunctionError, ProtocolError, SandboxError
 from .host_functions import HostFunction, Threads, current_call
 from .logs import GuestLines, logger
+from .options import RunOptions
 from .router import Finish, InvokeHost, Part
 from .statistics import Usage
 from .values import FunctionType
@@ -109,6 +110,8 @@ class Waiter(Events):
     def __init__(self, binding: Binding, function: str, keep_output: bool = False, descriptors: tuple[int, ...] = ()) -> None:
         super().__init__(binding, function, keep_output, descriptors)
         self._items: queue.SimpleQueue[Finish | InvokeHost] = queue.SimpleQueue()
+        self.run: RunOptions | None = None
+        """A command whose stdin is too large for its message: its options, whole."""
 
     def invoke(self, item: InvokeHost) -> None:
         """A host function is wanted."""

@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from . import wire
+from . import shm, wire
 from .calls import Events, Waiter
 from .engine import CompiledModule, Engine
 from .errors import HostClosed, ProtocolError, WorkerError
+from .exchange import SIZE, Exchange
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
@@ -49,6 +50,10 @@ class Core:
         self._lines = Lines()
         self._supervisor = Supervisor(workers, threads, self._transport, limits)
         self._sinks: dict[int, Events] = {}
+        self._exchanges: dict[bytes, Exchange | None] = {}
+        """By worker; None: the system refused one."""
+        self._sharing: dict[int, bytes] = {}
+        """Call -> the worker in whose exchange it has a part."""
         self._resources: dict[int, tuple[CompiledModule, list[int]]] = {}
         self._build_id = b""
         self._stopping = False
@@ -130,10 +135,13 @@ class Core:
                 line.leave()
         return sink.outcome(found) if found is not None else sink.wait(call_id)
 
-    def _send_short(self, worker_id: bytes, message: wire.Call, line: Line | None, sink: Waiter) -> list[Finish | InvokeHost]:
+    def _send_short(self, worker_id: bytes, message: wire.Call | wire.Run, line: Line | None,
+                    sink: Waiter) -> list[Finish | InvokeHost]:
         """By the line, or else by ZeroMQ."""
         if line is not None and line.leader is None:
             try:
+                if isinstance(message, wire.Run):
+                    message = self._share(worker_id, message)
                 line.send(wire.encode((message,)))
                 line.leader = sink
                 self._lines.led[sink] = line
@@ -159,10 +167,14 @@ class Core:
                     result = wire.decode_result(frame)
                     finish = self._router.complete(line.worker.routing_id, call_id, result) if result is not None else None
                     if finish is not None:
+                        if call_id in self._sharing:
+                            self._unshare(call_id)
                         del self._sinks[call_id]
                         return finish
+                    sends = self._transport.sends
                     self._take_in(line.worker.routing_id, frame, later)
-                    self._pump(later)
+                    if sends != self._transport.sends:
+                        self._pump(later)
                     self._wake_if_earlier()
             self._deliver(later, sink)
             found = sink.take()
@@ -213,6 +225,8 @@ class Core:
                 self._lines.remove(worker)
             self._supervisor.close(STOP_SECONDS)
             self._transport.close()
+            for worker_id in list(self._exchanges):
+                self._drop_exchange(worker_id)
             for plugin_id in list(self._resources):
                 self._release(plugin_id)
             self._engine.close()
@@ -253,6 +267,8 @@ class Core:
                     if sink is not None:
                         sink.part(item)
                 case _:
+                    if item.call in self._sharing and isinstance(item, Finish):
+                        self._unshare(item.call)
                     later.append(item)
         if len(self._resources) != len(self._router.plugins):
             for plugin_id in [p for p in self._resources if p not in self._router.plugins]:
@@ -261,7 +277,8 @@ class Core:
 
     def _send(self, item: Send) -> list[Instruction]:
         try:
-            self._transport.send(item.worker, wire.encode(item.messages))
+            messages = [self._share(item.worker, m) if type(m) is wire.Run else m for m in item.messages]
+            self._transport.send(item.worker, wire.encode(messages))
         except (Unreachable, ProtocolError) as exc:
             logger.warning("worker %s cannot be written to: %s", item.worker.hex()[:8], exc)
             worker = self._supervisor.workers.get(item.worker)
@@ -270,6 +287,53 @@ class Core:
             ids = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run, wire.CallRows, wire.Load))]
             return self._router.unwritten(item.worker, ids, time.monotonic())
         return []
+
+    def _share(self, worker_id: bytes, message: wire.Run) -> wire.Run:
+        """A command's stdin in the worker's exchange, if it is large, with room for its output; else in the message."""
+        sink = self._sinks.get(message.id)
+        whole = sink.run if isinstance(sink, Waiter) else None
+        plugin = self._router.plugins.get(message.plugin)
+        exchange = self._exchange(worker_id) if plugin is not None and sink is not None and not sink.descriptors else None
+        region = None
+        if exchange is not None and plugin is not None:
+            region = exchange.place(message.id, whole.stdin if whole else b"", plugin.limits.output_bytes)
+        if region is None:
+            return message._replace(options=whole.encode()) if whole else message
+        self._sharing[message.id] = worker_id
+        return message._replace(offset=wire.Signed(region.offset), length=region.length, output=region.output, room=region.room)
+
+    def _exchange(self, worker_id: bytes) -> Exchange | None:
+        """The worker's; made, and told to it, with the first command."""
+        if worker_id not in self._exchanges:
+            self._exchanges[worker_id] = None
+            worker = self._supervisor.workers.get(worker_id)
+            if worker is not None and shm.HAVE_MEMFD:
+                try:
+                    made = Exchange()
+                    worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [made.fd])
+                    self._exchanges[worker_id] = made
+                except (OSError, WorkerError) as exc:
+                    logger.warning("worker %d gets no shared memory of %d bytes: %s", worker.process.pid, SIZE, exc)
+        return self._exchanges[worker_id]
+
+    def _drop_exchange(self, worker_id: bytes) -> None:
+        exchange = self._exchanges.pop(worker_id, None)
+        if exchange is not None:
+            exchange.close()
+
+    def _unshare(self, call_id: int) -> None:
+        """The call has its outcome. While the worker may still write, its part stays its own."""
+        worker_id = self._sharing.pop(call_id)
+        worker, exchange = self._router.workers.get(worker_id), self._exchanges.get(worker_id)
+        if exchange is not None and (worker is None or call_id not in worker.abandoned):
+            exchange.free(call_id)
+
+    def _fetch(self, worker_id: bytes, message: wire.OutputShared) -> wire.Output:
+        """OUTPUT with the bytes themselves. Raises ProtocolError."""
+        exchange = self._exchanges.get(worker_id)
+        if exchange is None:
+            raise ProtocolError("OutputShared: the worker shares no memory")
+        return wire.Output(message.id, wire.STDOUT, exchange.output(message.id, message.length))
 
     def _send_descriptors(self, item: SendDescriptors) -> list[Instruction]:
         worker = self._supervisor.workers.get(item.worker)
@@ -316,6 +380,7 @@ class Core:
             if frame is None:
                 raise ProtocolError("a message of several parts")
             messages = wire.decode(frame, Direction.TO_HOST)
+            messages = [self._fetch(worker_id, m) if type(m) is wire.OutputShared else m for m in messages]
             self._check_ready(worker_id, messages, now)
         except ProtocolError as exc:
             later += self._carry_out(self._router.violation(worker_id, str(exc), now))
@@ -420,6 +485,7 @@ class Core:
         while worker.routing_id in self._lines.of and (frame := self._lines.of[worker.routing_id].receive()):
             self._take_in(worker.routing_id, frame, later)
         self._lines.remove(worker)
+        self._drop_exchange(worker.routing_id)
         reason = self._supervisor.ended(worker, now)
         logger.warning("worker %d was lost: %s", process.pid, reason)
         later += self._carry_out(self._router.worker_lost(worker.routing_id, reason, now))

@@ -170,7 +170,9 @@ class InProcess:
         engine = self._call_engine(limits.call_depth)
         context = CallContext(
             deadline=spec.deadline, cancellation=self._running[call_id], fuel=limits.fuel, host_calls=limits.host_calls)
-        run = RunOptions.decode(spec.payload) if spec.kind == "run" else None
+        run = None
+        if spec.kind == "run":
+            run = sink.run if isinstance(sink, Waiter) and sink.run else RunOptions.decode(spec.payload)
 
         def host_call(index: int, data: bytes) -> bytes:
             try:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from .calls import Binding, CallFuture, FutureEvents, Waiter
 from .engine import Export, ModuleDescription
 from .errors import PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
+from .exchange import SHARED_BYTES
 from .grants import Grants
 from .host_functions import current_call
 from .limits import Limits
@@ -138,16 +139,17 @@ class Plugin:
         argv = (self.name, *(arguments or self.grants.arguments))
         variables = Grants(environment={**self.grants.environment, **(environment or {})}, arguments=argv)
         pairs = tuple(f"{name}={value}" for name, value in variables.environment.items())
-        options = RunOptions(variables.arguments, pairs, bytes(stdin), stdio)
-        spec = self.spec("_start", options.encode(), kind="run")
+        options = whole = RunOptions(variables.arguments, pairs, bytes(stdin), stdio)
+        if len(stdin) >= SHARED_BYTES:
+            options, waiter.run = whole._replace(stdin=b""), whole
+        spec = self.spec("_start", options.encode(), kind="run", beside=len(stdin) - len(options.stdin))
         spec.descriptors = bool(waiter.descriptors)
-        (call_id,) = self._backend.submit([spec], [waiter])
-        return waiter.wait(call_id)
+        return self._backend.perform(spec, waiter)
 
-    def spec(self, function: str, payload: bytes, kind: str = "call", batch: bool = False) -> CallSpec:
+    def spec(self, function: str, payload: bytes, kind: str = "call", batch: bool = False, beside: int = 0) -> CallSpec:
         """The spec of a call made here and now. Raises PayloadTooLarge."""
-        if len(payload) > self.limits.argument_bytes:
-            raise PayloadTooLarge(f"the arguments have {len(payload)} bytes, {self.limits.argument_bytes} are allowed",
+        if len(payload) + beside > self.limits.argument_bytes:
+            raise PayloadTooLarge(f"the arguments have {len(payload) + beside} bytes, {self.limits.argument_bytes} are allowed",
                                   limit="argument_bytes", allowed=self.limits.argument_bytes, plugin=self.name, function=function)
         deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
         backend, parent = current_call.get()

@@ -29,7 +29,7 @@ from .errors import (
     WorkerLost,
     WorkerStartError,
 )
-from .router_messages import Timed, deadline_error, place
+from .router_messages import Timed, deadline_error, one_message, place
 from .router_state import (
     CallSpec,
     CallState,
@@ -121,14 +121,15 @@ class Router:
         ids = [self._accept(plugin, spec) for spec in specs]
         return ids, self._flush(now)
 
-    def begin(self, spec: CallSpec, now: float) -> tuple[bytes, wire.Call] | None:
+    def begin(self, spec: CallSpec, now: float) -> tuple[bytes, wire.Call | wire.Run] | None:
         """The short way for a call that a thread waits for: accepts it and says what to send to which worker by its line.
 
         None, and nothing has happened, unless it can start at once in a worker that does nothing else and holds the plugin:
         then `submit` it, which also finds the words for a refusal.
         """
         plugin = self.plugins.get(spec.plugin)
-        if plugin is None or plugin.removed or plugin.queue or self._turn or self.closed or spec.parent:
+        if plugin is None or plugin.removed or plugin.queue or self._turn or self.closed or spec.parent or (
+                spec.kind not in ("call", "run")) or spec.descriptors:
             return None
         limit = plugin.concurrency
         if plugin.pending >= plugin.limits.pending_calls or (limit is not None and plugin.in_flight >= limit):
@@ -148,13 +149,10 @@ class Router:
         plugin.in_flight += 1
         if plugin.persistent:
             plugin.home = worker
-        left = wire.UNLIMITED
         if spec.deadline is not None:
             heapq.heappush(self._timers, (spec.deadline, call.id))
-            left = max(0, int((spec.deadline - now) * 1e9))
-        fuel = plugin.limits.fuel
-        return worker.id, wire.Call(call.id, spec.plugin, 0, spec.function, wire.Signed(wire.UNLIMITED if fuel is None else fuel),
-                                    wire.Signed(left), spec.payload)
+        fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
+        return worker.id, one_message(call, fuel, now)
 
     def complete(self, worker_id: bytes, call_id: int, message: wire.Result) -> Finish | None:
         """The short way back: `received` for one RESULT of a call that `begin` accepted, when it is all that there is to do.

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from . import wire
 from .errors import DeadlineExceeded, SandboxError
-from .router_state import CallState, Plugin
+from .router_state import CallSpec, CallState, Plugin
 from .statistics import Usage
 
-__all__ = ["Timed", "deadline_error", "place"]
+__all__ = ["Timed", "deadline_error", "one_message", "place"]
 
 
 class Timed(NamedTuple):
@@ -19,15 +19,24 @@ class Timed(NamedTuple):
 
     def message(self, now: float) -> wire.Call | wire.Run | wire.CallRows:
         """CALL, RUN or CALL_ROWS; of the last only the rows that have had no outcome."""
-        number, spec, fuel = self.call.id, self.call.spec, self.fuel
-        left = wire.Signed(wire.UNLIMITED if spec.deadline is None else max(0, int((spec.deadline - now) * 1e9)))
-        if spec.kind == "run":
-            return wire.Run(number, spec.plugin, spec.parent, fuel, left, spec.payload)
-        if spec.kind == "rows":
-            base = self.call.base
-            payload = spec.payload[base * (len(spec.payload) // spec.rows):] if base else spec.payload
-            return wire.CallRows(number, spec.plugin, spec.function, spec.rows - base, spec.stop, fuel, left, payload)
-        return wire.Call(number, spec.plugin, spec.parent, spec.function, fuel, left, spec.payload)
+        spec, base = self.call.spec, self.call.base
+        if spec.kind != "rows":
+            return one_message(self.call, self.fuel, now)
+        payload = spec.payload[base * (len(spec.payload) // spec.rows):] if base else spec.payload
+        return wire.CallRows(self.call.id, spec.plugin, spec.function, spec.rows - base, spec.stop, self.fuel, _left(spec, now),
+                             payload)
+
+
+def one_message(call: CallState, fuel: wire.Signed, now: float) -> wire.Call | wire.Run:
+    """CALL or RUN, sent now."""
+    spec = call.spec
+    if spec.kind == "run":
+        return wire.Run(call.id, spec.plugin, spec.parent, fuel, _left(spec, now), spec.payload)
+    return wire.Call(call.id, spec.plugin, spec.parent, spec.function, fuel, _left(spec, now), spec.payload)
+
+
+def _left(spec: CallSpec, now: float) -> wire.Signed:
+    return wire.Signed(wire.UNLIMITED if spec.deadline is None else max(0, int((spec.deadline - now) * 1e9)))
 
 
 def deadline_error(plugin: Plugin, when: str) -> DeadlineExceeded:

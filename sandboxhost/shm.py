@@ -14,9 +14,9 @@ from .errors import WorkerError
 __all__ = ["create", "is_sealed", "seal", "sealed_copy"]
 
 HAVE_MEMFD = hasattr(os, "memfd_create")
-_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW, _SEAL_WRITE = 1, 2, 4, 8
-ALL_SEALS = _SEAL_WRITE | _SEAL_SHRINK | _SEAL_GROW | _SEAL_SEAL
-_ADD_SEALS, _GET_SEALS = 1033, 1034  # F_ADD_SEALS, F_GET_SEALS: not in fcntl everywhere before 3.13
+SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE = 1, 2, 4, 8
+ALL_SEALS = SEAL_WRITE | SEAL_SHRINK | SEAL_GROW | SEAL_SEAL
+ADD_SEALS, _GET_SEALS = 1033, 1034  # F_ADD_SEALS, F_GET_SEALS: not in fcntl everywhere before 3.13
 
 
 def create(name: str, memfd: bool | None = None) -> int:
@@ -65,7 +65,7 @@ def seal(fd: int, timeout: float = 1.0, memfd: bool | None = None) -> None:
     end = time.monotonic() + timeout
     while True:
         try:
-            fcntl.fcntl(fd, _ADD_SEALS, ALL_SEALS)
+            fcntl.fcntl(fd, ADD_SEALS, ALL_SEALS)
             return
         except OSError as exc:
             if exc.errno != errno.EBUSY or time.monotonic() >= end:

@@ -29,6 +29,8 @@ class Transport:
     """
 
     def __init__(self) -> None:
+        self.sends = 0
+        """Frames sent; after a send the descriptor does not tell of what arrived before it."""
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._endpoints: dict[bytes, str] = {}
         try:
@@ -75,6 +77,7 @@ class Transport:
 
     def send(self, worker: bytes, frame: bytes) -> None:
         """Queues one frame. Raises Unreachable: nothing was queued."""
+        self.sends += 1
         try:
             self._socket.send_multipart((worker, frame), zmq.DONTWAIT, copy=len(frame) < 65536)
         except zmq.ZMQError as exc:

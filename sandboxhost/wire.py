@@ -96,6 +96,13 @@ class Run(NamedTuple):
     time_left_ns: Signed
     options: bytes
     """options.RunOptions"""
+    offset: Signed = Signed(UNLIMITED)
+    """Where the call's part of the exchange begins (exchange.py; DESCRIPTORS("exchange", 0) brought it); -1: it has none."""
+    length: int = 0
+    """Bytes of stdin there; 0: RunOptions has it."""
+    output: int = 0
+    """Where the room for stdout begins."""
+    room: int = 0
 
 
 class CallRows(NamedTuple):
@@ -154,7 +161,7 @@ class Compile(NamedTuple):
 
 class Descriptors(NamedTuple):
     """Descriptors travel with this datagram. role "load": image, then directories in the order of LoadOptions; role "run": stdin,
-    stdout, stderr of the call."""
+    stdout, stderr of the call; role "exchange", id 0: the exchange."""
 
     role: str
     id: int
@@ -240,6 +247,13 @@ class Output(NamedTuple):
     data: bytes
 
 
+class OutputShared(NamedTuple):
+    """What the guest wrote to stdout: so many bytes in the room that RUN gave it."""
+
+    id: int
+    length: int
+
+
 class Bye(NamedTuple):
     """The worker ends by its own decision."""
 
@@ -315,15 +329,15 @@ class Compiled(NamedTuple):
 
 Message = (
     Load | Unload | Call | Run | CallRows | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result
-    | Failed | RowResults | RowFailed | HostCall | Output | Bye | ModuleFigures | ModuleImport | ModuleExport | ModuleMemory
-    | ModuleCustom | Compiled
+    | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | Bye | ModuleFigures | ModuleImport | ModuleExport
+    | ModuleMemory | ModuleCustom | Compiled
 )
 
 _KINDS: dict[Direction, dict[int, type[Any]]] = {
     Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile,
                           10: Descriptors, 11: CallRows},
     Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye,
-                        23: RowResults, 24: RowFailed},
+                        23: RowResults, 24: RowFailed, 25: OutputShared},
     Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory,
                               36: ModuleCustom, 37: Compiled},
 }
@@ -405,19 +419,26 @@ def decode(frame: bytes, direction: Direction) -> list[Any]:
     raise ProtocolError(f"{direction.value}: message {len(messages)}: the frame is cut off")
 
 
+_ONE: dict[str, Any] = {
+    "use_list": False, "raw": False, "strict_map_key": True, "max_array_len": _MAX_FIELDS, "max_map_len": 0, "max_ext_len": 0,
+    "max_str_len": MAX_TEXT_BYTES}
+
+
 def decode_result(frame: bytes) -> Result | None:
     """The one RESULT that is all of a frame, checked as `decode` checks it; None when it is anything else: `decode` finds out."""
-    try:
-        item = msgpack.unpackb(frame, use_list=False, raw=False, strict_map_key=True, max_array_len=_MAX_FIELDS, max_map_len=0,
-                               max_ext_len=0, max_str_len=MAX_TEXT_BYTES)
-        kind, call_id, fuel, time_ns, memory, payload = item
-    except (ValueError, TypeError, msgpack.UnpackException):
+    if frame[:2] != _RESULT_HEAD:
         return None
-    if (type(item) is tuple and type(kind) is type(call_id) is type(fuel) is type(time_ns) is type(memory) is int
-            and type(payload) is bytes and kind == 18 and 0 <= call_id < 2**63 and 0 <= fuel < 2**63 and 0 <= time_ns < 2**63
-            and 0 <= memory < 2**63):
-        return Result(call_id, fuel, time_ns, memory, payload)
+    try:
+        _, call_id, fuel, time_ns, memory, payload = item = msgpack.unpackb(frame, **_ONE)
+    except (ValueError, msgpack.UnpackException):
+        return None
+    if (type(call_id) is type(fuel) is type(time_ns) is type(memory) is int and type(payload) is bytes and call_id >= 0 <= fuel
+            and time_ns >= 0 <= memory and call_id | fuel | time_ns | memory < 2**63):
+        return Result._make(item[1:])
     return None
+
+
+_RESULT_HEAD = bytes([0x96, 18])  # an array of 6, kind
 
 
 def _kind_of(item: object) -> str:

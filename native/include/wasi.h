@@ -33,6 +33,12 @@ sbx_status sbx_wasi_stdio_host(sbx_wasi *wasi, uint32_t fd, int host_fd, sbx_err
 sbx_status sbx_wasi_stdio_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err); /* copied */
 /* Collects what the guest writes, up to `cap` bytes; beyond, writes are cut short, then answer nospc, and `truncated` is set. */
 sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_error *err);
+/* The same with memory of the embedder's, which must stay until the stream is replaced or the environment renewed or freed: input
+ * that nobody else changes in a way that matters; room for the first `length` bytes of output (more is collected elsewhere, all of it). */
+sbx_status sbx_wasi_stdio_lend_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err);
+sbx_status sbx_wasi_stdio_lend_output(sbx_wasi *wasi, uint32_t fd, size_t cap, uint8_t *room, size_t length, sbx_error *err);
+/* How many bytes of output lie in the room that was lent, when that is all that the guest wrote; else 0. */
+size_t sbx_wasi_output_lent(const sbx_wasi *wasi, uint32_t fd);
 /* What an output collected, also after the guest closed or renumbered it. The pointer holds until the guest runs again.
  * NULL with length 0 when nothing was written or fd is no output. */
 const uint8_t *sbx_wasi_output(const sbx_wasi *wasi, uint32_t fd, size_t *length, bool *truncated);

@@ -2,6 +2,7 @@
 #include "process.h"
 #include <errno.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -16,6 +17,12 @@ bool sbx_process_sanitized(void)
 #else
     return false;
 #endif
+}
+
+uint8_t *sbx_process_map_shared(int fd, uint64_t size)
+{
+    void *p = size && size <= SIZE_MAX ? mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    return p == MAP_FAILED ? NULL : p;
 }
 
 #ifdef __linux__

@@ -2,6 +2,7 @@
 #ifndef SBX_PROCESS_H
 #define SBX_PROCESS_H
 #include <stdbool.h>
+#include <stdint.h>
 
 /* SIGKILL when the thread that forked this process ends; -ESRCH when `parent` is not the parent any more. */
 int sbx_process_follow_parent(int parent);
@@ -11,4 +12,6 @@ int sbx_process_no_new_privileges(void);
 int sbx_process_not_dumpable(void);
 /* True in a build with AddressSanitizer. */
 bool sbx_process_sanitized(void);
+/* Maps `size` bytes of a descriptor, shared, for reading and writing, until the process ends; NULL: refused. */
+uint8_t *sbx_process_map_shared(int fd, uint64_t size);
 #endif

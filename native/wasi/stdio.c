@@ -18,12 +18,18 @@ static uint64_t direction(uint32_t fd, uint64_t rights)
     return rights & ~(fd == 0 ? writing : SBX_WASI_BIT(FD_READ) | SBX_WASI_BIT(FD_FILESTAT_SET_TIMES));
 }
 
+void sbx_wasi_stdio_release(sbx_wasi_stdio *stdio)
+{
+    if (!stdio->lent)
+        sbx_free(stdio->bytes);
+    *stdio = (sbx_wasi_stdio){0};
+}
+
 /* Puts a descriptor in place of the old one; the old buffer goes too. */
 static void place(sbx_wasi *wasi, uint32_t fd, sbx_wasi_descriptor descriptor)
 {
     sbx_wasi_descriptor_close(wasi, fd);
-    sbx_free(wasi->stdio[fd].bytes);
-    wasi->stdio[fd] = (sbx_wasi_stdio){0};
+    sbx_wasi_stdio_release(&wasi->stdio[fd]);
     descriptor.rights = direction(fd, sbx_wasi_rights_of_kind(descriptor.kind, descriptor.filetype));
     wasi->descriptors[fd] = descriptor;
 }
@@ -86,6 +92,34 @@ sbx_status sbx_wasi_stdio_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *byte
     return SBX_OK;
 }
 
+sbx_status sbx_wasi_stdio_lend_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err)
+{
+    if (fd > 2)
+        return usage(err, fd);
+    place(wasi, fd,
+          (sbx_wasi_descriptor){
+              .kind = SBX_WASI_INPUT, .filetype = SBX_WASI_FILETYPE_UNKNOWN, .host_fd = -1, .stdio = &wasi->stdio[fd]});
+    wasi->stdio[fd] = (sbx_wasi_stdio){.bytes = (uint8_t *)(uintptr_t)bytes, .length = length, .capacity = length, .lent = true};
+    return SBX_OK;
+}
+
+sbx_status sbx_wasi_stdio_lend_output(sbx_wasi *wasi, uint32_t fd, size_t cap, uint8_t *room, size_t length, sbx_error *err)
+{
+    sbx_status status = sbx_wasi_stdio_output(wasi, fd, cap, err);
+    if (status == SBX_OK) {
+        wasi->stdio[fd].bytes = room;
+        wasi->stdio[fd].capacity = length;
+        wasi->stdio[fd].lent = true;
+    }
+    return status;
+}
+
+size_t sbx_wasi_output_lent(const sbx_wasi *wasi, uint32_t fd)
+{
+    const sbx_wasi_stdio *stdio = fd <= 2 ? &wasi->stdio[fd] : NULL;
+    return stdio && stdio->is_output && stdio->lent && !stdio->truncated ? stdio->length : 0;
+}
+
 sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_error *err)
 {
     if (fd > 2)
@@ -140,9 +174,12 @@ sbx_wasi_result sbx_wasi_output_write(sbx_wasi_stdio *output, const sbx_wasi_iov
     if (needed > output->capacity) {
         size_t capacity = needed < 4096 ? 4096 : needed > output->cap / 2 ? output->cap : needed * 2;
         capacity = capacity < needed ? needed : capacity;
-        uint8_t *grown = sbx_realloc(output->bytes, capacity);
+        uint8_t *grown = output->lent ? sbx_malloc(capacity) : sbx_realloc(output->bytes, capacity);
         if (!grown)
             return SBX_WASI_NOMEM;
+        if (output->lent && output->length)
+            memcpy(grown, output->bytes, output->length);
+        output->lent = false;
         output->bytes = grown;
         output->capacity = capacity;
     }

@@ -40,7 +40,7 @@ static void tear_down(sbx_wasi *wasi)
     for (uint32_t fd = 0; fd < wasi->descriptor_count; fd++)
         sbx_wasi_descriptor_close(wasi, fd);
     for (int i = 0; i < 3; i++)
-        sbx_free(wasi->stdio[i].bytes);
+        sbx_wasi_stdio_release(&wasi->stdio[i]);
     sbx_free(wasi->args.bytes);
     sbx_free(wasi->env.bytes);
     sbx_free(wasi->descriptors);

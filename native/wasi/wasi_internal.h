@@ -126,7 +126,9 @@ typedef struct sbx_wasi_stdio { /* the bytes of one standard stream */
     size_t position;         /* input: next byte to read */
     size_t cap;              /* output: most that is kept */
     bool is_output, truncated;
+    bool lent;               /* bytes is the embedder's */
 } sbx_wasi_stdio;
+void sbx_wasi_stdio_release(sbx_wasi_stdio *stdio);
 
 typedef struct sbx_wasi_descriptor {
     uint8_t kind, filetype;

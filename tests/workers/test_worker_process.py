@@ -536,3 +536,27 @@ def test_what_does_not_belong_on_the_lifeline_ends_the_worker(own_worker: Worker
     own_worker.process.send(datagram)
     assert own_worker.expect(wire.Bye).reason
     assert ended(own_worker) == "exit code 70"
+
+
+def test_parts_of_an_exchange_that_are_not_there(own_worker: WorkerDriver) -> None:
+    """A host that says what is not so gets words, and no access outside of the mapping."""
+    own_worker.load(binary('(module (memory (export "memory") 1) (func (export "_start")))'))
+    record = options.RunOptions(("p",), (), b"", "capture").encode()
+
+    def run(offset: int, length: int, output: int, room: int) -> Any:
+        own_worker.next_id += 1
+        whole = wire.Run(own_worker.next_id, 1, 0, wire.Signed(-1), wire.Signed(10**10), record)
+        own_worker.send(whole._replace(offset=wire.Signed(offset), length=length, output=output, room=room))
+        return own_worker.receive()
+
+    assert "no descriptors came" in run(0, 10, 4096, 4096).text
+    with open("/dev/null") as nothing:
+        own_worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [nothing.fileno()])
+    assert "cannot be mapped" in run(0, 10, 4096, 4096).text
+    shared = shm.create("exchange")
+    os.ftruncate(shared, 65536)
+    own_worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [shared])
+    os.close(shared)
+    for part in ((0, 65537, 65537, 0), (65536, 1, 65537, 0), (0, 10, 4096, 61441), (2**62, 2**62, 0, 0), (0, 100, 50, 10)):
+        assert "in an exchange of 65536" in run(*part).text
+    assert isinstance(run(0, 10, 4096, 61440), wire.Result)

@@ -124,16 +124,21 @@ class Lifeline:
         except ConnectionError:
             raise HostGone from None
 
-    def post(self, message: Any) -> None:
-        """Any thread: sends a message about a call that came this way. Raises HostGone."""
-        if isinstance(message, wire.Output) and len(message.data) > _PIECE:
-            for start in range(0, len(message.data), _PIECE):
-                self.send(wire.encode([message._replace(data=message.data[start : start + _PIECE])]))
+    def post(self, *messages: Any) -> None:
+        """Any thread: sends messages about a call that came this way, in one datagram if they fit. Raises HostGone."""
+        if len(messages) > 1 and sum(len(m.data) for m in messages if isinstance(m, wire.Output)) > _PIECE:
+            for message in messages:
+                self.post(message)
+            return
+        first = messages[0]
+        if isinstance(first, wire.Output) and len(first.data) > _PIECE:
+            for start in range(0, len(first.data), _PIECE):
+                self.send(wire.encode((first._replace(data=first.data[start : start + _PIECE]),)))
             return
         try:
-            frame = wire.encode([message])
+            frame = wire.encode(messages)
         except ProtocolError as exc:
-            frame = wire.encode([wire.failed(message.id, exc)])
+            frame = wire.encode((wire.failed(first.id, exc),))
         self.send(frame)
 
 

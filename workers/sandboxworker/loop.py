@@ -11,6 +11,7 @@ import gc
 import os
 import select
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -25,7 +26,7 @@ from sandboxhost.limits import ProcessLimits
 from . import bootstrap, native
 from .image import Image
 from .lifeline import LIFELINE_FD, HostGone, Lifeline, close_all
-from .plugin import Plugin
+from .plugin import Plugin, Shared
 from .threads import Pool, Post, Task
 from .watchdog import watchdog
 
@@ -53,6 +54,8 @@ class Loop:
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.ROUTING_ID, boot.routing_id)
         self._socket.connect(boot.endpoint)
+        self._exchange: tuple[Any, int] | None = None
+        self._exchange_lock = threading.Lock()
         self._ended = _hang_up(lifeline.fileno())
         self._error: BaseException | None = None
         self._pool = Pool(boot.threads, self.post, self)
@@ -77,7 +80,7 @@ class Loop:
     def _tasks_of(self, messages: list[Any]) -> list[Task]:
         tasks = []
         for message in messages:
-            if type(message) is not wire.Call:
+            if not isinstance(message, wire.Call | wire.Run):
                 raise ProtocolError(f"lifeline: {type(message).__name__} does not belong there")
             task = self._task(message, self._lifeline.post)
             if task is not None:
@@ -89,10 +92,10 @@ class Loop:
             self._woken = True
             os.write(self._waker, b"\0")
 
-    def post(self, message: Any) -> None:
-        """Any thread: sends a message soon; a call of a host function, for which a guest waits, at once."""
-        self._outbox.append(message)
-        if not self._delaying or isinstance(message, wire.HostCall):
+    def post(self, *messages: Any) -> None:
+        """Any thread: sends messages soon; a call of a host function, for which a guest waits, at once."""
+        self._outbox.extend(messages)
+        if not self._delaying or isinstance(messages[0], wire.HostCall):
             self._wake_up()
 
     def run(self) -> None:
@@ -196,6 +199,17 @@ class Loop:
         if task is not None:
             self._pool.submit(task, parent)
 
+    def _shared(self, message: wire.Run) -> Shared:
+        """The command's part of the exchange. Raises ProtocolError: there is no such part."""
+        with self._exchange_lock:
+            if self._exchange is None:
+                self._exchange = _map_exchange(*self._lifeline.take("exchange", 0))
+        base, size = self._exchange
+        offset, length, output, room = message.offset, message.length, message.output, message.room
+        if not (length <= size - offset and room <= size - output and offset + length <= output):
+            raise ProtocolError(f"Run: {length} bytes at {offset}, room of {room} at {output}, in an exchange of {size}")
+        return Shared(base + offset, length, base + output, room, lambda count: wire.OutputShared(message.id, count))
+
     def _task(self, message: wire.Call | wire.Run | wire.CallRows, post: Post) -> Task | None:
         """The task of a call; one that cannot be made is answered."""
         deadline = None if message.time_left_ns == wire.UNLIMITED else time.monotonic() + message.time_left_ns / 1e9
@@ -209,11 +223,24 @@ class Loop:
                 raise ProtocolError(f"CallRows.rows: {message.rows}")
             if plugin is None:
                 raise UnknownFunction(f"plugin {message.plugin} is not loaded in this worker")
-            return Task(message, plugin, deadline, run, tuple(descriptors), post)
+            shared = self._shared(message) if isinstance(message, wire.Run) and message.offset >= 0 else None
+            return Task(message, plugin, deadline, run, tuple(descriptors), post, shared)
         except Exception as exc:
             close_all(descriptors)
             post(wire.failed(message.id, exc))
             return None
+
+
+def _map_exchange(fd: int) -> tuple[Any, int]:
+    """(where it is, its size). Takes over the descriptor. Raises ProtocolError."""
+    try:
+        size = os.fstat(fd).st_size
+        base = native.plain("sbx_process_map_shared", fd, size)
+    finally:
+        os.close(fd)
+    if not base:
+        raise ProtocolError(f"the exchange of {size} bytes cannot be mapped")
+    return base, size
 
 
 def _hang_up(lifeline: int) -> select.epoll:

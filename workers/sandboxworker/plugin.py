@@ -36,6 +36,8 @@ from .wasi import STDERR, STDIN, STDOUT, Wasi, is_wasi_module
 
 HostCall = Callable[[int, bytes], bytes]
 """Calls the application's function number N of LoadOptions.functions with packed arguments; returns packed results."""
+SHARED_BYTES = 16 * 2**10
+"""Output from this size on stays in the memory that is shared with the host."""
 Output = Callable[[int, bytes], None]
 """Takes what the guest wrote to stream 1 or 2."""
 
@@ -46,6 +48,19 @@ class Outcome(NamedTuple):
     payload: bytes
     error: BaseException | None
     usage: Usage
+
+
+class Shared(NamedTuple):
+    """A command's part of the memory that is shared with the host."""
+
+    stdin: native.Pointer
+    length: int
+    """0: RunOptions has the input."""
+    room: native.Pointer
+    """For stdout."""
+    room_bytes: int
+    told: Callable[[int], object]
+    """The message that so many bytes are there."""
 
 
 class Job(NamedTuple):
@@ -59,6 +74,9 @@ class Job(NamedTuple):
     run: RunOptions | None = None
     descriptors: tuple[int, ...] = ()
     """stdin, stdout, stderr of a command with stdio "descriptors"; they stay the caller's."""
+    shared: Shared | None = None
+    said: Callable[[object], None] = lambda message: None
+    """Takes a message that goes out before the outcome."""
 
 
 class Plugin:
@@ -187,9 +205,16 @@ class Plugin:
             for stream, fd in zip((STDIN, STDOUT, STDERR), job.descriptors, strict=True):
                 wasi.descriptor(stream, fd)
         else:
-            wasi.input(run.stdin if run else b"")
-            for stream in (STDOUT, STDERR):
-                wasi.capture(stream, self.limits.output_bytes)
+            shared = job.shared if job else None
+            if shared is not None and shared.length:
+                wasi.lend_input(shared.stdin, shared.length)
+            else:
+                wasi.input(run.stdin if run else b"")
+            if shared is not None:
+                wasi.lend_output(STDOUT, self.limits.output_bytes, shared.room, shared.room_bytes)
+            else:
+                wasi.capture(STDOUT, self.limits.output_bytes)
+            wasi.capture(STDERR, self.limits.output_bytes)
 
 
 _core = Engine()
@@ -308,7 +333,14 @@ class Instance:
             return
         allowed = left = self.plugin.limits.output_bytes
         cut_off = False
-        for stream in (STDOUT, STDERR):
+        lent = self._wasi.lent_output(STDOUT) if job.shared is not None else 0
+        if job.shared is not None and lent >= SHARED_BYTES:
+            job.said(job.shared.told(lent))
+            left -= lent
+            streams: tuple[int, ...] = (STDERR,)
+        else:
+            streams = (STDOUT, STDERR)
+        for stream in streams:
             data, truncated = self._wasi.take_output(stream)
             cut_off |= truncated or len(data) > left
             if data[:left]:

@@ -22,10 +22,10 @@ from . import native, rows
 from .call_engine import CallEngine
 from .context import CallContext, Cancellation
 from .lifeline import close_all
-from .plugin import Job, Outcome, Plugin
+from .plugin import Job, Outcome, Plugin, Shared
 
-Post = Callable[[Any], None]
-"""Sends a message to the host, now or soon."""
+Post = Callable[..., None]
+"""Sends messages to the host, now or soon, in their order."""
 
 
 class Line(Protocol):
@@ -38,7 +38,7 @@ class Line(Protocol):
 class Task:
     """One call of the host's: CALL or RUN."""
 
-    __slots__ = ("cancellation", "context", "descriptors", "id", "message", "plugin", "post", "run", "thread")
+    __slots__ = ("cancellation", "context", "descriptors", "id", "message", "plugin", "post", "run", "shared", "thread")
 
     def __init__(
         self,
@@ -48,10 +48,12 @@ class Task:
         run: RunOptions | None,
         descriptors: tuple[int, ...],
         post: Post,
+        shared: Shared | None = None,
     ) -> None:
         """post: sends what is said about it, the way that it came."""
         self.id = message.id
         self.post = post
+        self.shared = shared
         self.message = message
         self.plugin = plugin
         self.run = run
@@ -109,6 +111,7 @@ class WorkerThread(threading.Thread):
         post = task.post
         task.thread = self
         sequence = itertools.count(1)
+        said: list[Any] = []
 
         def host_call(number: int, payload: bytes) -> bytes:
             return self._host_call(task, next(sequence), number, payload)
@@ -119,9 +122,11 @@ class WorkerThread(threading.Thread):
             b"" if isinstance(message, wire.Run) else message.payload,
             task.context,
             host_call,
-            lambda stream, data: post(wire.Output(task.id, stream, data)),
+            lambda stream, data: said.append(wire.Output(task.id, stream, data)),
             task.run,
             task.descriptors,
+            task.shared,
+            said.append,
         )
         engine = self._engine(task.plugin.limits.call_depth)
         if isinstance(message, wire.CallRows):
@@ -132,7 +137,7 @@ class WorkerThread(threading.Thread):
         if task.descriptors:
             close_all(list(task.descriptors))
         self._pool.ended(task)
-        post(_answer(task.id, outcome))
+        post(*said, _answer(task.id, outcome))
 
     def _perform_rows(self, task: Task, message: wire.CallRows, job: Job, engine: CallEngine) -> Outcome:
         """Posts what the rows end with; the outcome of them all."""

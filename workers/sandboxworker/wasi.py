@@ -68,6 +68,18 @@ class Wasi:
         """Collects at most `most` bytes of what the guest writes to a stream."""
         native.checked("sbx_wasi_stdio_output", self.pointer, stream, most)
 
+    def lend_input(self, data: native.Pointer, length: int) -> None:
+        """Standard input is memory that stays where it is."""
+        native.checked("sbx_wasi_stdio_lend_input", self.pointer, STDIN, data, length)
+
+    def lend_output(self, stream: int, most: int, room: native.Pointer, length: int) -> None:
+        """Like `capture`, in memory that stays where it is, as long as all fits there."""
+        native.checked("sbx_wasi_stdio_lend_output", self.pointer, stream, most, room, length)
+
+    def lent_output(self, stream: int) -> int:
+        """How many bytes of output are in the memory that was lent, when all are."""
+        return int(native.plain("sbx_wasi_output_lent", self.pointer, stream))
+
     def take_output(self, stream: int) -> tuple[bytes, bool]:
         """(what was collected since the last time, whether some was cut off)."""
         out = native.wasi_output(self.pointer, stream)

@@ -1,0 +1,107 @@
+"""Large inputs and outputs of commands: in shared memory where there is room, else in messages; the same bytes either way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from sandboxhost import Host, Limits, PayloadTooLarge, WorkerLost, exchange
+from sandboxhost.core import Core
+
+from .conftest import wat
+
+COPY = wat(r"""(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  ;; stdin to stdout, once for the program's name and once more for every argument behind it
+  (func (export "_start") (local $n i32) (local $i i32)
+    (drop (call $sizes (i32.const 32) (i32.const 36)))
+    (i32.store (i32.const 0) (i32.const 65536))
+    (block $done (loop $again
+      (i32.store (i32.const 4) (i32.const 60000))
+      (br_if $done (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (br_if $done (i32.eqz (local.tee $n (i32.load (i32.const 8)))))
+      (local.set $i (i32.load (i32.const 32)))
+      (loop $copies
+        (i32.store (i32.const 4) (local.get $n))
+        (br_if $done (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (br_if $copies (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+      (br $again)))))""")
+
+
+def pattern(size: int) -> bytes:
+    return (b"".join(n.to_bytes(4, "little") for n in range(4096)) * (size // 16384 + 1))[:size]
+
+
+@pytest.mark.parametrize("size", [0, 1, exchange.SHARED_BYTES - 1, exchange.SHARED_BYTES, 100_001, 2**20, 5 * 2**20 + 3])
+def test_the_same_bytes_come_back(host: Host, size: int) -> None:
+    plugin = host.load(COPY)
+    data = pattern(size)
+    for _ in range(2):
+        done = plugin.run(stdin=data)
+        assert done.stdout == data and done.exit_code == 0 and done.stderr == b""
+
+
+def test_output_that_outgrows_its_room(workers: Host) -> None:
+    """The room is twice the input; this is five times."""
+    plugin = workers.load(COPY)
+    data = pattern(2**20)
+    out = plugin.run(["1", "2", "3", "4"], stdin=data).stdout
+    assert len(out) == 5 * len(data) and out[:60000] == out[60000:120000] == data[:60000]
+    assert plugin.run(stdin=b"small").stdout == b"small"
+
+
+def test_limits_hold_in_shared_memory(host: Host) -> None:
+    plugin = host.load(COPY, limits=Limits(argument_bytes=100_000, output_bytes=150_000))
+    with pytest.raises(PayloadTooLarge):
+        plugin.run(stdin=bytes(100_000))
+    assert len(plugin.run(stdin=bytes(90_000)).stdout) == 90_000
+    with pytest.raises(PayloadTooLarge, match="output"):
+        plugin.run(["1"], stdin=bytes(90_000))
+
+
+def test_without_an_exchange_messages_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "SIZE", 2**20)
+    with Host(workers=1) as host:
+        plugin = host.load(COPY)
+        data = pattern(3 * 2**20)
+        assert plugin.run(stdin=data).stdout == data
+    def refused() -> None:
+        raise OSError("no memory to share")
+
+    monkeypatch.setattr("sandboxhost.core.Exchange", refused)
+    with Host(workers=1) as host:
+        assert host.load(COPY).run(stdin=data).stdout == data
+
+
+def test_many_at_once() -> None:
+    with Host(workers=2, threads=2) as host:
+        plugin = host.load(COPY)
+        texts = [pattern(200_000 + 1000 * n)[n:] for n in range(24)]
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(lambda text: plugin.run(stdin=text).stdout, texts)) == texts
+        backend: Any = host._backend
+        assert isinstance(backend, Core)
+        assert not backend._sharing and not any(made._regions for made in backend._exchanges.values() if made)
+
+
+def test_a_lost_worker_takes_its_exchange_along() -> None:
+    with Host(workers=1) as host:
+        plugin = host.load(COPY)
+        data = pattern(8 * 2**20)
+        assert plugin.run(stdin=data).stdout == data
+        pid = host.statistics().workers[0].pid
+        before = len(os.listdir("/proc/self/fd"))
+        threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
+        with pytest.raises(WorkerLost):
+            for _ in range(1000):
+                plugin.run(stdin=data)
+        assert plugin.run(stdin=data).stdout == data
+        assert len(os.listdir("/proc/self/fd")) <= before
