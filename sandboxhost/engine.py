@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import shm, wire
-from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, WorkerLost, printable
+from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, WorkerError, WorkerLost, printable
 from .limits import Limits
 from .options import TIERS, CompileOptions, Tier
 from .process import Process
@@ -209,14 +209,15 @@ def _run_compiler(options: CompileOptions, fds: list[int], seconds: float) -> li
     messages: list[Any] = []
     received = 0
     try:
-        process.send(wire.encode([wire.Compile(options.encode())]), fds)
+        try:
+            process.send(wire.encode([wire.Compile(options.encode())]), fds)
+        except WorkerError:  # it has ended before it was asked anything
+            raise _lost(process) from None
         while not messages or not isinstance(messages[-1], (wire.Compiled, wire.Failed)):
             data = process.receive(wire.MAX_DATAGRAM, end - time.monotonic())
             received += len(data)
             if not data:
-                process.reap(1.0)
-                words = ": ".join(filter(None, (process.reason, process.last_words())))
-                raise WorkerLost(f"the compile process was lost: {words}", reason=process.reason)
+                raise _lost(process)
             if received > _MAX_ANSWER:
                 raise ProtocolError(f"the compile process answered with more than {_MAX_ANSWER} bytes")
             messages += wire.decode(data, Direction.FROM_COMPILER)
@@ -225,6 +226,13 @@ def _run_compiler(options: CompileOptions, fds: list[int], seconds: float) -> li
     finally:
         process.close()
     return messages
+
+
+def _lost(process: Process) -> WorkerLost:
+    """What to raise for a compile process that ended, or does not listen, before it has answered."""
+    process.reap(1.0)
+    words = ": ".join(filter(None, (process.reason or "it does not read", process.last_words())))
+    return WorkerLost(f"the compile process was lost: {words}", reason=process.reason)
 
 
 def _describe(messages: list[Any]) -> ModuleDescription:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import select
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from sandboxhost import (
     ProtocolError,
     WorkerLost,
     WorkerStartError,
+    engine,
     process,
     wire,
 )
@@ -214,3 +217,21 @@ def test_the_process_is_confined() -> None:
             assert {name for name in files if name.startswith("/")} == {"/dev/null", "/memfd:sandboxhost:image (deleted)"}
             environment = (proc / "environ").read_bytes().strip(b"\0").split(b"\0")
             assert environment == [b"LANG=C.UTF-8"] or sanitized(), "a sanitizer's library has its own variables"
+
+
+class _Late(process.Process):
+    """A process that is written to only when it has ended."""
+
+    def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        select.select([self.fd], [], [], 10.0)
+        super().send(data, fds)
+
+
+def test_compile_process_that_ends_before_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('no core here')")
+    with Host(workers=1) as host:
+        monkeypatch.setattr(process, "_command", lambda: (str(broken),))
+        monkeypatch.setattr(engine, "Process", _Late)
+        with pytest.raises(WorkerLost, match="compile process was lost: exit code 1: no core here"):
+            host.load(MATH)
