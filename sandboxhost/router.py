@@ -20,9 +20,7 @@ from . import wire
 from .errors import (
     Cancelled,
     HostClosed,
-    LimitExceeded,
     Overloaded,
-    PayloadTooLarge,
     ProtocolError,
     SandboxError,
     UnknownFunction,
@@ -45,6 +43,7 @@ from .router_state import (
     SendDescriptors,
     WorkerState,
 )
+from .router_worker_side import WorkerSide
 from .statistics import Usage
 
 GRACE = 0.5
@@ -59,7 +58,7 @@ LINE_BYTES = 16 * 2**10
 """Payload bytes of a call that may travel by a line."""
 
 
-class Router:
+class Router(WorkerSide):
     """See the module's text. Times are seconds of one monotonic clock."""
 
     def __init__(self, grace: float = GRACE, drain: float = DRAIN) -> None:
@@ -392,137 +391,6 @@ class Router:
             worker.kill_at = min(worker.kill_at or now + self.drain, now + self.drain)
         elif overdue and spec.deadline is not None:
             heapq.heappush(self._timers, (spec.deadline + self.grace, call.id))
-
-    # ---- messages from workers ----
-
-    def _ready(self, worker: WorkerState, message: wire.Ready, now: float) -> None:
-        if worker.state != "starting" or not 0 < message.threads <= 4096:
-            raise ProtocolError(f"Ready: unexpected from a worker that is {worker.state}, with {message.threads} threads")
-        worker.state, worker.threads, worker.level = "ready", message.threads, message.level
-
-    def _loaded(self, worker: WorkerState, message: wire.Loaded, now: float) -> None:
-        call = worker.calls.get(message.id)
-        plugin_id = call.spec.plugin if call is not None and call.spec.kind == "load" else worker.loads.pop(message.id, None)
-        if plugin_id is None and message.id in worker.abandoned:
-            worker.abandoned.remove(message.id)
-            plugin_id = message.plugin
-        if plugin_id is None or plugin_id != message.plugin:
-            raise ProtocolError(f"Loaded.id: {message.id} is no load of this worker")
-        if plugin_id in worker.plugins:
-            worker.plugins[plugin_id] = True
-        if call is not None:
-            self._finish(call, usage=Usage())
-
-    def _mine(self, worker: WorkerState, message: Any, final: bool) -> CallState | None:
-        """The call that the message is about; None when it has ended here already."""
-        call = worker.calls.get(message.id)
-        if call is not None:
-            return call
-        if message.id not in worker.abandoned:
-            raise ProtocolError(f"{type(message).__name__}.id: call {message.id} is not in flight on this worker")
-        if final:
-            worker.abandoned.remove(message.id)
-            self._late += 1
-        return None
-
-    def _result(self, worker: WorkerState, message: wire.Result, now: float) -> None:
-        call = self._mine(worker, message, final=True)
-        if call is None:
-            return
-        if call.spec.kind == "load":
-            raise ProtocolError(f"Result.id: {message.id} is a load")
-        rows = call.spec.rows
-        if call.spec.kind == "rows" and (message.payload or (call.done < rows and not (call.spec.stop and call.failed))):
-            raise ProtocolError(f"Result.id: {call.done} of {rows} rows of call {call.id} had an outcome, or there is a payload")
-        usage = Usage(message.fuel, message.time_ns, message.memory)
-        allowed = self.plugins[call.spec.plugin].limits.result_bytes
-        self._mean += (message.time_ns / 1e9 / rows - self._mean) / 16
-        if len(message.payload) > allowed:
-            text = f"the result has {len(message.payload)} bytes, {allowed} are allowed"
-            self._finish(call, error=PayloadTooLarge(text, limit="result_bytes", allowed=allowed), usage=usage)
-        else:
-            self._finish(call, message.payload, usage=usage)
-
-    def _row_results(self, worker: WorkerState, message: wire.RowResults, now: float) -> None:
-        call = self._mine(worker, message, final=False)
-        if call is not None:
-            self._next_rows(call, message.first, message.rows, "RowResults")
-            if len(message.payload) != message.rows * call.spec.row_bytes:
-                raise ProtocolError(f"RowResults.payload: {len(message.payload)} bytes for {message.rows} rows of "
-                                    f"{call.spec.row_bytes}")
-            self._out.append(Part(call.id, call.done - message.rows, message.rows, message.payload, None))
-
-    def _row_failed(self, worker: WorkerState, message: wire.RowFailed, now: float) -> None:
-        error = wire.failure(message)
-        call = self._mine(worker, message, final=False)
-        if call is not None:
-            self._next_rows(call, message.row, 1, "RowFailed")
-            call.failed = True
-            place(error, self.plugins[call.spec.plugin].name, call.spec.function, Usage(worker=worker.pid))
-            self._out.append(Part(call.id, call.done - 1, 1, b"", error))
-
-    def _next_rows(self, call: CallState, first: int, rows: int, name: str) -> None:
-        """Counts rows whose outcome has come. Raises ProtocolError: not those that are next."""
-        if call.spec.kind != "rows" or call.base + first != call.done or not 0 < rows <= call.spec.rows - call.done or (
-                call.failed and call.spec.stop):
-            raise ProtocolError(f"{name}: rows {first} to {first + rows} of call {call.id} are not the next ones")
-        call.done += rows
-
-    def _failed(self, worker: WorkerState, message: wire.Failed, now: float) -> None:
-        error = wire.failure(message)
-        load = worker.loads.pop(message.id, None)
-        if load is not None:
-            worker.plugins.pop(load, None)
-            for waiting in [c for c in worker.calls.values() if c.spec.plugin == load]:
-                self._finish(waiting, error=wire.failure(message))
-            return
-        call = self._mine(worker, message, final=True)
-        if call is None:
-            return
-        if call.spec.kind == "load":
-            worker.plugins.pop(call.spec.plugin, None)
-        self._finish(call, error=error, usage=Usage(message.fuel, message.time_ns, message.memory))
-
-    def _host_call(self, worker: WorkerState, message: wire.HostCall, now: float) -> None:
-        call = self._mine(worker, message, final=False)
-        if call is None:
-            self._send(worker, wire.HostResult(message.id, message.sequence, False, b"the call has ended"))
-            return
-        allowed = self.plugins[call.spec.plugin].limits.host_calls * call.spec.rows
-        call.host_calls += 1
-        if call.host_calls > allowed:
-            text = f"more than {allowed} calls of host functions"
-            self._finish(call, error=LimitExceeded(text, limit="host_calls", allowed=allowed))
-            self._send(worker, wire.Cancel(message.id))
-            self._send(worker, wire.HostResult(message.id, message.sequence, False, b"too many calls of host functions"))
-        else:
-            self._out.append(InvokeHost(call.id, message.sequence, message.function, message.payload))
-
-    def _output(self, worker: WorkerState, message: wire.Output, now: float) -> None:
-        call = self._mine(worker, message, final=False)
-        if call is None:
-            return
-        call.output += len(message.data)
-        if message.stream not in (wire.STDOUT, wire.STDERR):
-            raise ProtocolError(f"Output.stream: {message.stream}")
-        if call.output > self.plugins[call.spec.plugin].limits.output_bytes * call.spec.rows:
-            raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes, more than a worker lets pass")
-        self._out.append(Emit(call.id, message.stream, message.data))
-
-    def _bye(self, worker: WorkerState, message: wire.Bye, now: float) -> None:
-        worker.state = "killed"
-        self._out.append(Kill(worker.id, f"it left: {message.reason}"))
-
-    _HANDLERS: dict[type[Any], Any] = {  # noqa: RUF012
-        wire.Ready: _ready, wire.Loaded: _loaded, wire.Result: _result, wire.Failed: _failed, wire.HostCall: _host_call,
-        wire.Output: _output, wire.Bye: _bye, wire.RowResults: _row_results, wire.RowFailed: _row_failed,
-    }
-
-    def _violation(self, worker: WorkerState, text: str) -> None:
-        if worker.state != "killed":
-            self._protocol_errors += 1
-            worker.state = "killed"
-            self._out.append(Kill(worker.id, f"it broke the protocol: {text}"))
 
     # ---- dispatch ----
 
