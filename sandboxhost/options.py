@@ -9,11 +9,16 @@ import msgpack
 from .errors import ProtocolError, printable
 from .wire import unpack_map
 
-__all__ = ["TIERS", "CompileOptions", "LoadOptions", "RunOptions", "Tier", "WorkerOptions"]
+__all__ = ["LEVELS", "TIERS", "CompileOptions", "Level", "LoadOptions", "RunOptions", "Tier", "WorkerOptions"]
 
 Tier = Literal["auto", "interpreter", "compiled"]
 """The executor: machine code or the interpreter; "auto" is the faster one that the machine and the build have."""
 TIERS: tuple[str, ...] = get_args(Tier)
+Level = Literal["none", "seccomp-only", "no-userns", "full"]
+"""How far a process locked itself down: "seccomp-only": the filter of system calls on every thread; "no-userns": Landlock
+besides; "full": namespaces of its own besides."""
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""From the weakest to the strongest."""
 
 R = TypeVar("R", bound="LoadOptions | RunOptions | WorkerOptions | CompileOptions")
 Check = Callable[[Any], bool]
@@ -97,6 +102,9 @@ class WorkerOptions(NamedTuple):
     threads: int
     limits: Mapping[str, Any]
     """ProcessLimits.to_wire()"""
+    directories: tuple[bool, ...] | None = None
+    """For each directory that the worker may ever use, in the order of the descriptors that come with BOOT: whether it is
+    writable. (): no file system call works at all. None: directories come later with LOAD; any could."""
 
     def encode(self) -> bytes:
         """Bytes for Boot.options."""
@@ -156,7 +164,7 @@ _CHECKS: dict[type[Any], dict[str, Check]] = {
         "arguments": _texts, "environment": _texts, "stdin": _is(bytes), "stdio": lambda v: v in ("capture", "descriptors")},
     WorkerOptions: {
         "endpoint": _is(str), "routing_id": lambda v: type(v) is bytes and len(v) == 16, "threads": _is(int),
-        "limits": _is(dict)},
+        "limits": _is(dict), "directories": lambda v: v is None or (type(v) is tuple and all(type(i) is bool for i in v))},
     CompileOptions: {
         "features": lambda v: v is None or _texts(v), "metered": _is(bool), "explicit_bounds": _is(bool),
         "source_bytes": _is(int), "limits": _is(dict), "tier": lambda v: type(v) is str and v in TIERS,

@@ -145,7 +145,7 @@ class Stop(NamedTuple):
 # ---- host to process, on the lifeline ----
 
 class Boot(NamedTuple):
-    """First datagram to a worker."""
+    """First datagram to a worker; descriptors attached: the directories of WorkerOptions."""
 
     options: bytes
     """options.WorkerOptions"""
@@ -178,7 +178,7 @@ class Ready(NamedTuple):
     threads: int
     build_id: bytes
     level: str
-    """Lock-down reached: "full", "no-userns", "seccomp-only", "basic" or "none"."""
+    """Lock-down reached: one of options.LEVELS."""
 
 
 class Loaded(NamedTuple):

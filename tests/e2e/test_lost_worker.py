@@ -196,7 +196,7 @@ def test_a_worker_of_another_build_is_refused(monkeypatch: pytest.MonkeyPatch) -
         host.load(MATH).call("nothing")
         core: Any = host._backend
         with pytest.raises(ProtocolError, match="another build"):
-            core._check_ready(b"x", [wire.Ready(1, 1, b"\1" * 32, "basic")], 0.0)
+            core._check_ready(b"x", [wire.Ready(1, 1, b"\1" * 32, "none")], 0.0)
 
 
 def test_the_process_is_confined() -> None:

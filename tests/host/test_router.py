@@ -14,7 +14,7 @@ A, B = b"worker-a", b"worker-b"
 
 
 def ready(threads: int = 1, pid: int = 100) -> wire.Ready:
-    return wire.Ready(pid, threads, b"\0" * 32, "basic")
+    return wire.Ready(pid, threads, b"\0" * 32, "none")
 
 
 def result(call_id: int, payload: bytes = b"", fuel: int = 0) -> wire.Result:

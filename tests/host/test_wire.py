@@ -203,6 +203,7 @@ RECORDS: list[Any] = [
     options.LoadOptions("fresh", (("app", "f"),), (("/data", True),), ("A=b",), ("name",), None, 7, {"memory": 1}, 100),
     options.RunOptions(("a", "b"), (), b"stdin", "capture"),
     options.WorkerOptions("ipc://x", bytes(16), 2, {}),
+    options.WorkerOptions("ipc://x", bytes(16), 2, {}, (True, False)),
     options.CompileOptions(None, True, False, 8, {}, "auto", None),
 ]
 

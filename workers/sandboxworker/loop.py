@@ -272,11 +272,14 @@ def run() -> int:
     lifeline = Lifeline()
     loop: Loop | None = None
     try:
-        first, _ = lifeline.receive()
+        first, directories = lifeline.receive()
         if not isinstance(first, wire.Boot):
             raise ProtocolError(f"expected Boot, got {type(first).__name__}")
         boot = options.WorkerOptions.decode(first.options)
+        if len(directories) != len(boot.directories or ()):
+            raise ProtocolError(f"Boot: {len(boot.directories or ())} directories, {len(directories)} descriptors")
         bootstrap.restrict(parent, ProcessLimits.from_wire(boot.limits))
+        close_all(directories)
         native.install_fault_handler()
         watchdog.start()
         loop = Loop(boot, lifeline)
