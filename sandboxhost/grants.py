@@ -84,6 +84,11 @@ class Grants:
         return [DirectoryGrant(guest, host, mode == "rw") for guest, (host, mode) in self.directories.items()]
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """`environment` as NAME=value."""
+        return tuple(f"{name}={value}" for name, value in self.environment.items())
+
+    @property
     def clock_ns(self) -> int | None:
         """`clock` in nanoseconds, at least 1."""
         return None if self.clock is None else max(1, round(self.clock * 1e9))

@@ -268,6 +268,6 @@ def _load_options(name: str, limits: Limits, grants: Grants, persistent: bool, f
     return LoadOptions(
         instance="persistent" if persistent else "fresh", functions=tuple(functions),
         directories=tuple((d.guest, d.writable) for d in grants.directory_list()),
-        environment=tuple(f"{k}={v}" for k, v in grants.environment.items()), arguments=(name, *grants.arguments),
+        environment=grants.variables, arguments=(name, *grants.arguments),
         clock_ns=grants.clock_ns, random_seed=grants.random_seed, limits=limits.to_wire(),
         image_bytes=compiled.description.image_bytes)

@@ -61,6 +61,7 @@ class Plugin:
         """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
         self.name, self.limits, self.grants, self.description = name, limits, grants, description
         self.number, self.persistent = number, persistent
+        self._variables = grants.variables
         self._backend, self._binding, self._idempotent = backend, binding, idempotent
 
     def __repr__(self) -> str:
@@ -136,10 +137,13 @@ class Plugin:
         type_ = self.signature("_start")
         if type_ != FunctionType():
             raise SignatureMismatch(f"_start: expected () -> (), got {type_}", plugin=self.name, function="_start")
-        argv = (self.name, *(arguments or self.grants.arguments))
-        variables = Grants(environment={**self.grants.environment, **(environment or {})}, arguments=argv)
-        pairs = tuple(f"{name}={value}" for name, value in variables.environment.items())
-        options = whole = RunOptions(variables.arguments, pairs, bytes(stdin), stdio)
+        if arguments or environment:
+            given = Grants(environment={**self.grants.environment, **(environment or {})},
+                           arguments=(self.name, *(arguments or self.grants.arguments)))
+            argv, pairs = given.arguments, given.variables
+        else:
+            argv, pairs = (self.name, *self.grants.arguments), self._variables
+        options = whole = RunOptions(argv, pairs, bytes(stdin), stdio)
         if len(stdin) >= SHARED_BYTES:
             options, waiter.run = whole._replace(stdin=b""), whole
         spec = self.spec("_start", options.encode(), kind="run", beside=len(stdin) - len(options.stdin))

@@ -101,14 +101,67 @@ int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta)
 
 /* Up to this size a memory is cleared: 1 us for 64 KiB in the cache; dropping pages and faulting them in again costs 2 us and more. */
 #define CLEAR_UP_TO SBX_PAGE_SIZE
+/* Up to this size its resident pages are cleared and kept for the next call: a mebibyte takes 40 us, its 256 faults 250. */
+#define KEEP_UP_TO (2u << 20)
+#define KEEP_PAGES (KEEP_UP_TO / 4096)
+/* Parts that were touched, with others between them, beyond which dropping all is as good. */
+#define KEEP_PARTS 8
 
-/* Dropped pages come back as what is mapped there: zero, or the image's. */
+/* Zeroes pages; returns how many had been written to (and not only with zeros). */
+static size_t clear_pages(uint8_t *at, size_t pages, size_t page)
+{
+    size_t written = 0;
+    for (; pages; pages--, at += page)
+        if (*at || memcmp(at, at + 1, page - 1) != 0) {
+            memset(at, 0, page);
+            written++;
+        }
+    return written;
+}
+
+/* Zeroes what is resident and drops what is not: that may be swapped out, and is as new afterwards either way. False: nothing was
+ * done, or not all; also when most of what is resident was not used, which had better go. */
+static bool clear_resident(const sbx_memory *memory)
+{
+    uint8_t resident[KEEP_PAGES];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = memory->size / page, first = 0, kept = 0, written = 0;
+    if (page < 4096 || mincore(memory->base, memory->size, (void *)resident) != 0)
+        return false;
+    for (unsigned parts = 0; first < pages; parts++) {
+        size_t end = first + 1;
+        bool touched = resident[first] & 1;
+        while (end < pages && (resident[end] & 1) == touched)
+            end++;
+        uint8_t *at = memory->base + first * page;
+        if (parts == 2 * KEEP_PARTS)
+            return false;
+        if (touched) {
+            kept += end - first;
+            written += clear_pages(at, end - first, page);
+        } else if (madvise(at, (end - first) * page, MADV_DONTNEED) != 0) {
+            return false;
+        }
+        first = end;
+    }
+    return written >= kept / 2;
+}
+
+/* Makes all of it zero, or what the image's pages hold where these are mapped: that is what dropped pages come back as. */
+static bool renew_pages(const sbx_memory *memory)
+{
+    if (!memory->runs_mapped && memory->size <= CLEAR_UP_TO) {
+        memset(memory->base, 0, memory->size);
+        return true;
+    }
+    if (!memory->runs_mapped && memory->size <= KEEP_UP_TO && clear_resident(memory))
+        return true;
+    return !memory->size || madvise(memory->base, memory->size, MADV_DONTNEED) == 0;
+}
+
 bool sbx_memory_reset(sbx_memory *memory, uint64_t min)
 {
     uint64_t bytes = min * SBX_PAGE_SIZE;
-    if (memory->size <= CLEAR_UP_TO && !memory->runs_mapped)
-        memset(memory->base, 0, memory->size);
-    else if (memory->size && madvise(memory->base, memory->size, MADV_DONTNEED) != 0)
+    if (!renew_pages(memory))
         return false;
     if (memory->size > bytes && mprotect(memory->base + bytes, memory->size - bytes, PROT_NONE) != 0)
         return false;

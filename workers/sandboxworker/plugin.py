@@ -63,6 +63,9 @@ class Shared(NamedTuple):
     """The message that so many bytes are there."""
 
 
+Answer = Callable[[Outcome], None]
+
+
 class Job(NamedTuple):
     """One call to make: an export with packed arguments or, when `run` is given, a WASI command."""
 
@@ -116,8 +119,11 @@ class Plugin:
             os.close(fd)
         self._directories = []
 
-    def perform(self, job: Job, engine: CallEngine) -> Outcome:
-        """Makes one call on a thread's call engine and always returns."""
+    def perform(self, job: Job, engine: CallEngine, answer: Answer | None = None) -> Outcome:
+        """Makes one call on a thread's call engine and always returns.
+
+        answer: takes the outcome before the instance is made as new, which for a large memory takes as long as a small call.
+        """
         started = time.perf_counter_ns()
         memory = 0
         payload, error = b"", None
@@ -134,8 +140,14 @@ class Plugin:
                 instance.flush(job)
             except PayloadTooLarge as exc:
                 error = error or exc
-            self.give_back(instance, error)
-        return Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
+        outcome = Outcome(payload, error, Usage(job.context.fuel_used, time.perf_counter_ns() - started, memory))
+        try:
+            if answer is not None:
+                answer(outcome)
+        finally:
+            if instance is not None:
+                self.give_back(instance, error)
+        return outcome
 
     def give_back(self, instance: Instance, error: BaseException | None) -> None:
         """After the call, which ended with `error`."""

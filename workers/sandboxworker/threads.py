@@ -128,16 +128,18 @@ class WorkerThread(threading.Thread):
             task.shared,
             said.append,
         )
+        def answer(outcome: Outcome) -> None:
+            task.thread = None
+            if task.descriptors:
+                close_all(list(task.descriptors))
+            post(*said, _answer(task.id, outcome))
+
         engine = self._engine(task.plugin.limits.call_depth)
         if isinstance(message, wire.CallRows):
-            outcome = self._perform_rows(task, message, job, engine)
+            answer(self._perform_rows(task, message, job, engine))
         else:
-            outcome = task.plugin.perform(job, engine)
-        task.thread = None
-        if task.descriptors:
-            close_all(list(task.descriptors))
+            task.plugin.perform(job, engine, answer)
         self._pool.ended(task)
-        post(*said, _answer(task.id, outcome))
 
     def _perform_rows(self, task: Task, message: wire.CallRows, job: Job, engine: CallEngine) -> Outcome:
         """Posts what the rows end with; the outcome of them all."""
