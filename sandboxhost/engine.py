@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import shm, wire
-from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, WorkerError, WorkerLost, printable
+from .errors import HostClosed, LimitExceeded, PayloadTooLarge, ProtocolError, WorkerError, WorkerLost, printable
 from .limits import Limits
 from .options import TIERS, CompileOptions, Tier
 from .process import Process
@@ -71,11 +71,11 @@ class CompiledModule:
         self._holders = 1
         self._lock = threading.Lock()
 
-    def retain(self) -> CompiledModule:
-        """One holder more."""
+    def retain(self) -> bool:
+        """One holder more; False when the last one has gone."""
         with self._lock:
-            self._holders += 1
-        return self
+            self._holders += self._holders > 0
+            return self._holders > 0
 
     def release(self) -> None:
         """One holder less."""
@@ -100,12 +100,14 @@ class Engine:
         self.explicit_bounds = explicit_bounds
         self._lock = threading.Lock()
         self._cache: dict[tuple[Any, ...], Future[CompiledModule]] = {}
+        self._running: set[Process] = set()
+        """Compile processes."""
         self._closed = False
 
     def compile_module(self, data: bytes, limits: Limits) -> CompiledModule:
         """The compiled module, one holder more: the caller releases it.
 
-        Raises DecodeError, ValidationError (with .offset), LimitExceeded, WorkerError. A failure caches nothing.
+        Raises DecodeError, ValidationError (with .offset), LimitExceeded, WorkerError, HostClosed. A failure caches nothing.
         """
         if len(data) > limits.module_bytes:
             text = f"the module has {len(data)} bytes, {limits.module_bytes} are allowed"
@@ -113,13 +115,16 @@ class Engine:
         digest = hashlib.sha256(data).digest()
         bounds = (getattr(limits, name) for name in _MODULE_LIMITS)
         key = (digest, self.features, limits.fuel is not None, self.explicit_bounds, self.tier, *bounds)
-        with self._lock:
-            flight = self._cache.get(key)
-            if leader := flight is None:
-                flight = self._cache[key] = Future()
-        assert flight is not None
-        if not leader:
-            return flight.result().retain()
+        while True:
+            with self._lock:
+                self._check_open()
+                flight = self._cache.get(key)
+                if flight is None:
+                    flight = self._cache[key] = Future()
+                    break
+            module = flight.result()
+            if module.retain():
+                return module  # else it was deleted, and unloaded, since it was found
         try:
             module = self._compile(data, digest, limits)
         except BaseException as exc:
@@ -127,9 +132,15 @@ class Engine:
                 self._cache.pop(key, None)
             flight.set_exception(exc)
             raise
-        module.retain()
-        flight.set_result(module)
+        with self._lock:
+            if not self._closed:
+                module.retain()  # the cache's own
+            flight.set_result(module)
         return module
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise HostClosed("the host is closed")
 
     def compiled_module_count(self) -> int:
         """Modules in the cache."""
@@ -146,8 +157,11 @@ class Engine:
             flight.result().release()
 
     def close(self) -> None:
-        """Drops every entry."""
+        """Drops every entry; what is being compiled is given up."""
         with self._lock:
+            self._closed = True
+            for process in self._running:
+                process.kill()
             flights = [flight for flight in self._cache.values() if flight.done()]
             self._cache.clear()
         for flight in flights:
@@ -175,7 +189,7 @@ class Engine:
         try:
             with _descriptor(shm.sealed_copy(data, "module")) as source:
                 fds = [source, image, listing[0]] if listing else [source, image]
-                answer = _run_compiler(options, fds, limits.compile_seconds)
+                answer = self._run_compiler(options, fds, limits.compile_seconds)
             description = _describe(answer)
             _check_image(image, description.image_bytes, len(data))
             shm.seal(image)  # after the process is reaped: nobody maps it for writing any more
@@ -183,6 +197,41 @@ class Engine:
             os.close(image)
             raise
         return CompiledModule(digest, image, description)
+
+    def _run_compiler(self, options: CompileOptions, fds: list[int], seconds: float) -> list[Any]:
+        """Starts a compile process, gives it the descriptors and collects its answer; the process is gone when this returns."""
+        end = time.monotonic() + seconds
+        process = Process("compile")
+        with self._lock:
+            self._running.add(process)
+            if self._closed:
+                process.kill()
+        messages: list[Any] = []
+        received = 0
+        try:
+            try:
+                process.send(wire.encode([wire.Compile(options.encode())]), fds)
+            except WorkerError:  # it has ended before it was asked anything
+                raise _lost(process) from None
+            while not messages or not isinstance(messages[-1], (wire.Compiled, wire.Failed)):
+                data = process.receive(wire.MAX_DATAGRAM, end - time.monotonic())
+                received += len(data)
+                if not data:
+                    raise _lost(process)
+                if received > _MAX_ANSWER:
+                    raise ProtocolError(f"the compile process answered with more than {_MAX_ANSWER} bytes")
+                messages += wire.decode(data, Direction.FROM_COMPILER)
+        except TimeoutError:
+            raise LimitExceeded(f"compiling took longer than {seconds:g} s", limit="compile_seconds", allowed=seconds) from None
+        except WorkerLost:
+            with self._lock:
+                self._check_open()  # then that is why
+            raise
+        finally:
+            with self._lock:
+                self._running.remove(process)
+            process.close()
+        return messages
 
 
 @contextmanager
@@ -200,32 +249,6 @@ def _check_image(fd: int, said: int, module_bytes: int) -> None:
     if size > _IMAGE_FACTOR * module_bytes + (1 << 20):
         text = f"the image has {size} bytes for a module of {module_bytes}"
         raise PayloadTooLarge(text, limit="module_bytes", allowed=module_bytes)
-
-
-def _run_compiler(options: CompileOptions, fds: list[int], seconds: float) -> list[Any]:
-    """Starts a compile process, gives it the descriptors and collects its answer; the process is gone when this returns."""
-    end = time.monotonic() + seconds
-    process = Process("compile")
-    messages: list[Any] = []
-    received = 0
-    try:
-        try:
-            process.send(wire.encode([wire.Compile(options.encode())]), fds)
-        except WorkerError:  # it has ended before it was asked anything
-            raise _lost(process) from None
-        while not messages or not isinstance(messages[-1], (wire.Compiled, wire.Failed)):
-            data = process.receive(wire.MAX_DATAGRAM, end - time.monotonic())
-            received += len(data)
-            if not data:
-                raise _lost(process)
-            if received > _MAX_ANSWER:
-                raise ProtocolError(f"the compile process answered with more than {_MAX_ANSWER} bytes")
-            messages += wire.decode(data, Direction.FROM_COMPILER)
-    except TimeoutError:
-        raise LimitExceeded(f"compiling took longer than {seconds:g} s", limit="compile_seconds", allowed=seconds) from None
-    finally:
-        process.close()
-    return messages
 
 
 def _lost(process: Process) -> WorkerLost:
