@@ -79,7 +79,9 @@ class Transport:
         """Queues one frame. Raises Unreachable: nothing was queued."""
         self.sends += 1
         try:
-            self._socket.send_multipart((worker, frame), zmq.DONTWAIT, copy=len(frame) < 65536)
+            # Always copied: pyzmq's other way has a thread and a context of its own, which stay broken when they are made while
+            # the application is out of descriptors. What is large travels in the exchange anyway.
+            self._socket.send_multipart((worker, frame), zmq.DONTWAIT)
         except zmq.ZMQError as exc:
             raise Unreachable(str(exc)) from None
 
