@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from sandboxhost import Grants, Host, Limits, ModuleError, WorkerLost
+from sandboxhost import Grants, Host, HostClosed, Limits, ModuleError, WorkerLost, engine
+from sandboxhost.engine import CompiledModule, Engine
+from sandboxhost.process import Process
+from tests.chaos.leaks import belongings, left_behind
 
 from .conftest import HELPED, MATH, PACKAGES
-
-LISTING = "the listing itself"
-
-
-def belongings() -> dict[str, Any]:
-    """What this process owns that a host might leave behind."""
-    gc.collect()
-    shared = Path("/dev/shm")
-    return {
-        "descriptors": {fd: _target(fd) for fd in os.listdir("/proc/self/fd")},
-        "children": {child.pid for child in psutil.Process().children(recursive=True)},
-        "shared memory": set(os.listdir(shared)) if shared.is_dir() else set(),
-        "directories": {entry for entry in os.listdir(tempfile.gettempdir()) if entry.startswith("sandboxhost-")},
-        "threads": {thread.name for thread in threading.enumerate()},
-    }
-
-
-def _target(fd: str) -> str:
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}").split(":")[0]
-    except FileNotFoundError:
-        return LISTING
-
-
-def left_behind(before: dict[str, Any]) -> dict[str, Any]:
-    """What is there now and was not then; waits a moment for threads to end."""
-    end = time.monotonic() + 3
-    while True:
-        after = belongings()
-        left = {
-            "descriptors": {
-                fd: kind for fd, kind in after["descriptors"].items() if fd not in before["descriptors"] and kind != LISTING
-            },
-            **{key: after[key] - before[key] for key in ("children", "shared memory", "directories", "threads")},
-        }
-        left = {key: value for key, value in left.items() if value}
-        if not left or time.monotonic() > end:
-            return left
-        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +101,50 @@ def test_many_hosts_at_one_time() -> None:
     for host in hosts:
         host.close()
     assert left_behind(before) == {}
+
+
+class Stopped(Process):
+    """A compile process that does not come to its end, and would not for the minute that `compile_seconds` allows."""
+
+    there = threading.Event()
+
+    def __init__(self, role: str) -> None:
+        super().__init__(role)
+        os.kill(self.pid, signal.SIGSTOP)
+        self.there.set()
+
+
+def test_closing_while_a_module_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "Process", Stopped)
+    before = belongings()
+    host = Host(workers=1)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(host.load, MATH)
+        assert Stopped.there.wait(10)
+        host.close()
+        assert isinstance(loading.exception(10), HostClosed)
+    assert left_behind(before) == {}
+
+
+class ClosedTooEarly(Engine):
+    """The host is closed when the image is there, and the cache does not have it yet."""
+
+    def _compile(self, *arguments: Any) -> CompiledModule:
+        module = super()._compile(*arguments)
+        self.close()
+        return module
+
+
+def test_an_engine_that_is_closed_keeps_nothing() -> None:
+    before = belongings()
+    early = ClosedTooEarly()
+    module = early.compile_module(MATH, Limits())
+    assert module.retain()
+    module.release()
+    module.release()
+    assert not module.retain() and left_behind(before) == {}
+    with pytest.raises(HostClosed):
+        early.compile_module(MATH, Limits())
 
 
 SCRIPT = """
