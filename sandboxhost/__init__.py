@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         InstantiationError,
         LimitExceeded,
         LinkError,
+        Loss,
         ManifestError,
         MemoryLimit,
         ModuleError,
         Overloaded,
         PayloadTooLarge,
         ProtocolError,
+        Quarantined,
         SandboxError,
         SignatureMismatch,
         StackLimit,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from .manifest import Manifest
     from .plugin import Completed, Outcome, Plugin
     from .statistics import HostStatistics, Usage, WorkerStatistics
+    from .supervision import Supervision
     from .values import FunctionType, GlobalType, MemoryType, TableType, ValueType, externref, f32, f64, funcref, i32, i64
 
 __version__ = "0.1.0"
@@ -48,19 +51,20 @@ __version__ = "0.1.0"
 __all__ = [
     "CallError", "Cancelled", "Completed", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame",
     "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostFunctionError",
-    "HostStatistics", "InstantiationError", "LimitExceeded", "Limits", "LinkError", "Manifest", "ManifestError", "MemoryLimit",
-    "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge", "Plugin", "ProcessLimits", "ProtocolError",
-    "SandboxError", "SignatureMismatch", "StackLimit", "TableType", "Trap", "UnknownFunction", "Usage", "ValidationError",
-    "ValueType", "WorkerError", "WorkerLost", "WorkerStartError", "WorkerStatistics", "__version__", "externref", "f32", "f64",
-    "funcref", "i32", "i64",
+    "HostStatistics", "InstantiationError", "LimitExceeded", "Limits", "LinkError", "Loss", "Manifest", "ManifestError",
+    "MemoryLimit", "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge", "Plugin", "ProcessLimits",
+    "ProtocolError", "Quarantined", "SandboxError", "SignatureMismatch", "StackLimit", "Supervision", "TableType", "Trap",
+    "UnknownFunction", "Usage", "ValidationError", "ValueType", "WorkerError", "WorkerLost", "WorkerStartError",
+    "WorkerStatistics", "__version__", "externref", "f32", "f64", "funcref", "i32", "i64",
 ]
 
 _HOME = {
     "errors": (
         "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted",
-        "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "ManifestError",
-        "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "SandboxError", "SignatureMismatch",
-        "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost", "WorkerStartError",
+        "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "Loss",
+        "ManifestError", "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "Quarantined",
+        "SandboxError", "SignatureMismatch", "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError",
+        "WorkerLost", "WorkerStartError",
     ),
     "grants": (
         "Grants",
@@ -79,6 +83,9 @@ _HOME = {
     ),
     "statistics": (
         "HostStatistics", "Usage", "WorkerStatistics",
+    ),
+    "supervision": (
+        "Supervision",
     ),
     "values": (
         "FunctionType", "GlobalType", "MemoryType", "TableType", "ValueType", "externref", "f32", "f64", "funcref", "i32",

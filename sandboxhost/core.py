@@ -10,6 +10,7 @@ itself: nobody else is woken, in this process or (but for the one that makes the
 """
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
@@ -18,16 +19,21 @@ from collections.abc import Callable, Sequence
 
 from . import shm, wire
 from .calls import Events, Waiter
+from .domains import Directory, Domain
 from .engine import CompiledModule, Engine
-from .errors import HostClosed, ProtocolError, WorkerError
+from .errors import HostClosed, Loss, ProtocolError, WorkerError
 from .exchange import SIZE, Exchange
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
+from .quarantine import Quarantine
 from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
+from .router_state import Grow, Note
 from .statistics import HostStatistics, WorkerStatistics
+from .supervision import Supervision
 from .supervisor import Supervisor, WorkerProcess
 from .transport import Transport, Unreachable
+from .watch import Look, Watch, look
 from .wire import Direction
 
 __all__ = ["Core"]
@@ -42,13 +48,15 @@ class Core:
 
     in_chunks = True
 
-    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine) -> None:
+    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine, supervision: Supervision) -> None:
         self._lock = threading.Lock()
         self._engine = engine
-        self._router = Router()
+        self._router = Router(quarantine=Quarantine(supervision.quarantine_losses, supervision.quarantine_seconds))
         self._transport = Transport()
         self._lines = Lines()
-        self._supervisor = Supervisor(workers, threads, self._transport, limits)
+        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision, self._reach)
+        self._watch = Watch(supervision, time.monotonic())
+        self._width = workers * threads
         self._sinks: dict[int, Events] = {}
         self._exchanges: dict[bytes, Exchange | None] = {}
         """By worker; None: the system refused one."""
@@ -190,21 +198,24 @@ class Core:
         self._do(lambda now: self._router.cancel(call_id, now))
 
     def width(self) -> int:
-        """Calls that can run at the same time now; at least 1."""
-        with self._lock:
-            return max(1, sum(worker.threads for worker in self._router.workers.values() if worker.state == "ready"))
+        """Calls of one plugin that can run at the same time when all workers of its domain are started."""
+        return self._width
 
     def statistics(self) -> HostStatistics:
         """A snapshot."""
         with self._lock:
             counters = self._router.counters()
+            resident = {worker.routing_id: worker.resident for worker in self._supervisor.workers.values()}
             workers = tuple(
-                WorkerStatistics(w.pid, w.state, w.threads, len(w.calls), w.ended, len(w.plugins), w.level)
-                for w in self._router.workers.values())
+                WorkerStatistics(w.pid, w.state, w.threads, len(w.calls), w.ended, len(w.plugins), w.level, w.domain.tenant,
+                                 str(w.domain), resident.get(w.id, 0)) for w in self._router.workers.values())
             return HostStatistics(
                 counters.accepted, counters.ended, counters.rejected, counters.accepted - counters.ended,
-                self._supervisor.started, self._supervisor.lost, counters.late_replies, counters.protocol_errors,
-                self._engine.compiled_module_count(), workers)
+                self._supervisor.started, self._supervisor.pools.lost_workers, counters.late_replies, counters.protocol_errors,
+                self._engine.compiled_module_count(), workers, self._supervisor.pools.spares(),
+                self._supervisor.pools.recycled, {str(kind): count for kind, count in self._supervisor.losses.items()},
+                sum(bool(plugin.quarantined) for plugin in self._router.plugins.values()),
+                tuple(self._supervisor.pools.replacements))
 
     def close(self) -> None:
         """Pending calls end with HostClosed; no process, descriptor or file is left after it. May be called again."""
@@ -257,7 +268,12 @@ class Core:
                 case SendDescriptors():
                     todo += self._send_descriptors(item)
                 case Kill():
-                    self._kill(item.worker, item.reason)
+                    self._kill(item.worker, item.reason, item.kind)
+                case Grow():
+                    if self._supervisor.pools.grow(item.domain, time.monotonic()):
+                        self._wake()
+                case Note():
+                    logger.warning("%s", item.text)
                 case Emit():
                     sink = self._sinks.get(item.call)
                     if sink is not None:
@@ -273,6 +289,8 @@ class Core:
         if len(self._resources) != len(self._router.plugins):
             for plugin_id in [p for p in self._resources if p not in self._router.plugins]:
                 self._release(plugin_id)
+            self._supervisor.pools.changed = True  # a domain may have lost its last plugin
+            self._wake()
         return later
 
     def _send(self, item: Send) -> list[Instruction]:
@@ -350,11 +368,20 @@ class Core:
             self._kill(item.worker, str(exc))
         return []
 
-    def _kill(self, worker_id: bytes, reason: str) -> None:
+    def _reach(self, domain: Domain) -> tuple[tuple[bool, ...], list[int]]:
+        """The domain's directories, with descriptors that plugins of the domain hold."""
+        found: dict[Directory, int] = {}
+        for plugin in self._router.plugins.values():
+            if domain in (plugin.domain, plugin.shared) and domain.directories:
+                for fd, directory in zip(self._resources[plugin.id][1], plugin.directories, strict=True):
+                    found.setdefault(directory, fd)
+        return tuple(d.writable for d in domain.directories), [found[d] for d in domain.directories]
+
+    def _kill(self, worker_id: bytes, reason: str, kind: Loss = Loss.PROTOCOL) -> None:
         worker = self._supervisor.workers.get(worker_id)
         if worker is not None:
             logger.warning("worker %d is killed: %s", worker.process.pid, reason)
-            worker.kill(reason)
+            worker.kill(reason, kind)
 
     def _release(self, plugin_id: int) -> None:
         image, directories = self._resources.pop(plugin_id)
@@ -448,35 +475,70 @@ class Core:
                 os.read(fd, 4096)
             elif fd in watched:
                 later += self._look_at(watched[fd], fd, poll, watched)
-        self._start_missing(poll, watched)
-        if self._supervisor.failure and not self._supervisor.workers and not self._router.failure:
-            later += self._carry_out(self._router.no_workers(self._supervisor.failure, time.monotonic()))
+        self._supervise(poll, watched, later)
         for line in self._lines.of.values():
             self._pump_line(line, later)
         later += self._carry_out(self._router.tick(time.monotonic()))
         self._pump(later)
-        times = (self._router.next_time(), self._supervisor.next_time())
+        times = (self._router.next_time(), self._supervisor.next_time(), self._watch.next_time())
         self._wait_until = min((t for t in times if t is not None), default=time.monotonic() + 3600.0)
         return later
 
-    def _start_missing(self, poll: select.poll, watched: dict[int, WorkerProcess]) -> None:
-        for worker in self._supervisor.tick(time.monotonic()):
-            self._router.worker_started(worker.routing_id, worker.process.pid, self._lines.available)
-            self._lines.add(worker)
+    def _supervise(self, poll: select.poll, watched: dict[int, WorkerProcess], later: list[Finish | InvokeHost]) -> None:
+        """Looks at the workers, ends those that nobody needs, starts those that are missing."""
+        now, router, supervisor = time.monotonic(), self._router, self._supervisor
+        if not (self._watch.due(now) or supervisor.pools.due(now)):
+            return
+        supervisor.pools.keep_only(router.domains())
+        if self._watch.due(now):
+            self._look_around(now)
+        changes = supervisor.tick(now)
+        for worker in changes.new:
             for fd in (worker.process.fd, worker.process.stderr):
                 poll.register(fd, select.POLLIN)
                 watched[fd] = worker
+            if worker.domain is None:
+                poll.register(worker.process.lifeline.fileno(), select.POLLIN)
+                watched[worker.process.lifeline.fileno()] = worker
+        for worker in changes.booted:
+            if watched.pop(worker.process.lifeline.fileno(), None) is not None:
+                poll.unregister(worker.process.lifeline.fileno())
+            assert worker.domain is not None
+            router.worker_started(worker.routing_id, worker.process.pid, self._lines.available, worker.domain)
+            self._lines.add(worker)
+        for item in changes.drain:
+            later += self._carry_out(router.drain_worker(item.id, item.why, now))
+        for domain, words in supervisor.pools.failures().items():
+            if domain not in router.failures:
+                later += self._carry_out(router.no_workers(words, now, domain))
+
+    def _look_around(self, now: float) -> None:
+        """Every ready worker's memory and state, and what follows from it."""
+        looks, busy = [], False
+        for worker in self._supervisor.workers.values():
+            state = self._router.workers.get(worker.routing_id)
+            busy = busy or (state is not None and bool(state.calls))
+            seen = look(worker.watched) if worker.ready_at is not None and state is not None else None
+            if seen is not None and state is not None and worker.ready_at is not None:
+                worker.resident = seen[1]
+                looks.append(Look(worker.routing_id, *seen, now - worker.ready_at, state.ended, self._router.pinned(state.id)))
+        for finding in self._watch.judge(looks, busy, now):
+            if finding.kind is not None:
+                self._kill(finding.id, finding.why, finding.kind)
+            else:
+                self._supervisor.pools.retire(finding.id, finding.why)
 
     def _look_at(self, worker: WorkerProcess, fd: int, poll: select.poll,
                  watched: dict[int, WorkerProcess]) -> list[Finish | InvokeHost]:
         """A process has said something or has ended."""
         process = worker.process
-        if fd == process.stderr and not process.read_stderr():
+        if (fd == process.stderr and not process.read_stderr()) or (
+                fd == process.lifeline.fileno() and not self._supervisor.heard_spare(worker)):
             poll.unregister(fd)  # end of file: the process is about to end
             del watched[fd]
         if fd != process.fd or not process.reap():
             return []
-        for mine in (process.fd, process.stderr):
+        for mine in (process.fd, process.stderr, process.lifeline.fileno()):
             if watched.pop(mine, None) is not None:
                 poll.unregister(mine)
         now = time.monotonic()
@@ -486,7 +548,8 @@ class Core:
             self._take_in(worker.routing_id, frame, later)
         self._lines.remove(worker)
         self._drop_exchange(worker.routing_id)
-        reason = self._supervisor.ended(worker, now)
-        logger.warning("worker %d was lost: %s", process.pid, reason)
-        later += self._carry_out(self._router.worker_lost(worker.routing_id, reason, now))
+        pid = process.pid
+        reason, kind = self._supervisor.ended(worker, now)
+        logger.log(logging.INFO if kind is Loss.HOST else logging.WARNING, "worker %d ended: %s: %s", pid, kind, reason)
+        later += self._carry_out(self._router.worker_lost(worker.routing_id, reason, now, kind))
         return later

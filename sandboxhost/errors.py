@@ -23,8 +23,9 @@
     │ └ Overloaded (.retry_after)
     ├ WorkerError                              the sandbox is at fault
     │ ├ WorkerStartError
-    │ ├ WorkerLost (.maybe_ran .reason)
+    │ ├ WorkerLost (.maybe_ran .kind .reason .instance_lost)
     │ └ ProtocolError
+    ├ Quarantined (.plugin .kind .losses)      the plugin's calls lost too many workers
     ├ ManifestError (.key)                     the manifest or the configuration is at fault; also a ValueError
     └ HostClosed
 
@@ -32,6 +33,7 @@ On the wire an error is (code, text, detail): `to_wire` and `from_wire`.
 """
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -39,9 +41,10 @@ from .statistics import Usage
 
 __all__ = [
     "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted",
-    "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "ManifestError",
-    "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "SandboxError", "SignatureMismatch",
-    "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost", "WorkerStartError",
+    "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "Loss", "ManifestError",
+    "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "Quarantined", "SandboxError",
+    "SignatureMismatch", "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost",
+    "WorkerStartError",
 ]
 
 MAX_TEXT = 4096
@@ -224,17 +227,62 @@ class WorkerStartError(WorkerError):
     """A worker or compile process could not be started; the text has what it said."""
 
 
+class Loss(enum.StrEnum):
+    """Why a worker process ended: what `WorkerLost.kind` says."""
+
+    CRASH = "crash"
+    """A signal that the process raised itself: SIGSEGV, SIGABRT, …"""
+    ESCAPE = "escape attempt"
+    """SIGSYS: a system call that no worker makes."""
+    MEMORY = "out of memory"
+    """Killed by the kernel's out-of-memory killer, or by the host for its memory (`Supervision.resident`)."""
+    DEADLINE = "deadline"
+    """Killed by the host because a call ignored its deadline, or its cancellation, beyond the grace time."""
+    STOPPED = "stopped"
+    """Somebody stopped the process (SIGSTOP); the host killed it."""
+    PROTOCOL = "protocol violation"
+    """Killed by the host for what it wrote, or for what it did not read."""
+    EXIT = "exit"
+    """It ended by itself, with an exit code."""
+    KILLED = "killed from outside"
+    """SIGKILL or SIGTERM that neither the host nor the kernel's out-of-memory killer sent."""
+    HOST = "host"
+    """The host ended it for reasons that are no fault of a plugin: recycled, or not ready in time."""
+
+    @property
+    def blamed(self) -> bool:
+        """Whether plugins with a call on the worker are marked for it."""
+        return self is not Loss.HOST
+
+
 class WorkerLost(WorkerError):
-    """The worker process died, or was killed, while it had the call."""
+    """The worker process died, or was killed, while it had the call; or it took the instance of a persistent plugin with it."""
 
     maybe_ran: bool
     """False: the call certainly never started. True: it may have run in part or in full."""
+    kind: Loss
+    """Why the process ended."""
     reason: str
-    """How the process ended: "killed by SIGKILL", "exit code 3", …"""
+    """How it ended, in words: "killed by SIGKILL", "exit code 3", …"""
+    instance_lost: bool
+    """True: the plugin is persistent, and what its instance held is gone; the next call begins with a new instance."""
     plugin: str
     function: str
     usage: Usage
-    fields: ClassVar[Mapping[str, Any]] = {"maybe_ran": True, "reason": "", "plugin": "", "function": "", "usage": Usage()}
+    fields: ClassVar[Mapping[str, Any]] = {"maybe_ran": True, "kind": Loss.CRASH, "reason": "", "instance_lost": False,
+                                           "plugin": "", "function": "", "usage": Usage()}
+
+
+class Quarantined(SandboxError):
+    """The plugin's calls lost so many workers that it may not run any more in this host, until it is loaded anew."""
+
+    plugin: str
+    function: str
+    kind: Loss
+    """Why the last of them ended."""
+    losses: int
+    """Workers lost within `Supervision.quarantine_seconds`."""
+    fields: ClassVar[Mapping[str, Any]] = {"plugin": "", "function": "", "kind": Loss.CRASH, "losses": 0}
 
 
 class ProtocolError(WorkerError):
@@ -261,6 +309,7 @@ _CODES: dict[str, type[SandboxError]] = {
     "limit": LimitExceeded, "fuel": FuelExhausted, "deadline": DeadlineExceeded, "memory_limit": MemoryLimit, "stack": StackLimit,
     "payload": PayloadTooLarge, "overloaded": Overloaded,
     "worker": WorkerError, "worker_start": WorkerStartError, "worker_lost": WorkerLost, "protocol": ProtocolError,
+    "quarantined": Quarantined,
     "manifest": ManifestError, "closed": HostClosed,
 }
 """The one table of wire codes. Codes are for ever; a new class gets a new code."""
@@ -347,10 +396,18 @@ def _check_frames(name: str, value: Any) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
+def _check_kind(name: str, value: Any) -> Loss:
+    try:
+        return Loss(value)
+    except ValueError:
+        raise ProtocolError(f"error.detail.{name}: unknown kind {printable(repr(value), 80)}") from None
+
+
 _number = _check((int, float), "a number")
 _text = _check((str,), "text")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "offset": _check((int, type(None)), "an offset"), "cause": _text, "frames": _check_frames,
     "code": _check((int,), "an integer"), "limit": _text, "allowed": _number, "retry_after": _number,
-    "maybe_ran": _check((bool,), "a boolean"), "reason": _text, "key": _text,
+    "maybe_ran": _check((bool,), "a boolean"), "reason": _text, "key": _text, "kind": _check_kind,
+    "instance_lost": _check((bool,), "a boolean"), "losses": _check((int,), "an integer"),
 }

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from .calls import Binding, Events, Waiter
+from .domains import Directory, domain_of
 from .engine import CompiledModule, Engine, ModuleDescription
 from .errors import HostClosed, LimitExceeded, LinkError, printable
 from .grants import Grants
@@ -24,6 +25,7 @@ from .plugin import Completed, Outcome, Plugin
 from .router import CallSpec, Finish
 from .router_state import Plugin as PluginRecord
 from .statistics import HostStatistics
+from .supervision import Supervision
 from .values import ExternKind, FunctionType
 
 __all__ = ["Host"]
@@ -60,10 +62,17 @@ class Host:
     WebAssembly features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead
     of relying on guard pages; tier: the executor, "interpreter", "compiled" (machine code; WorkerError where this machine or
     build has none) or "auto". May be used by several threads.
+
+    supervision: how workers are watched, replaced and renewed; spares, quarantine_losses and quarantine_seconds are short for
+    fields of it (quarantine_losses=0: nothing is ever quarantined). `workers` are there from the start for plugins without tenant
+    and directories; every other trust domain (`load`) starts its first worker with its first plugin, further ones, up to
+    `workers`, when its calls find no free thread, and ends them with its last plugin.
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
-                 features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto") -> None:
+                 features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto",
+                 spares: int | None = None, quarantine_losses: int | None = None, quarantine_seconds: float | None = None,
+                 supervision: Supervision | None = None) -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
@@ -71,7 +80,12 @@ class Host:
         if workers:
             from .core import Core
 
-            self._backend = Core(workers, threads, process_limits or ProcessLimits(), Engine(features, explicit_bounds, tier))
+            short = {"spares": spares, "quarantine_losses": quarantine_losses, "quarantine_seconds": quarantine_seconds}
+            rules = (supervision or Supervision()).replace(
+                **{name: None if name == "quarantine_losses" and value == 0 else value
+                   for name, value in short.items() if value is not None})
+            engine = Engine(features, explicit_bounds, tier)
+            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules)
         else:
             from .inprocess import InProcess
 
@@ -115,12 +129,17 @@ class Host:
     # ---- plugins ----
 
     def load(self, source: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, grants: Grants | None = None,
-             name: str = "", instance: Literal["fresh", "persistent"] | None = None, idempotent: bool = False,
-             manifest: Manifest | None = None) -> Plugin:
+             name: str = "", instance: Literal["fresh", "persistent"] | int | None = None, idempotent: bool = False,
+             manifest: Manifest | None = None, tenant: str = "", isolation: Literal["shared", "plugin"] = "shared") -> Plugin:
         """Loads a plugin: bytes, or the path of a module, a manifest, or a folder with a manifest.
 
         limits, grants: what it may use and reach; a manifest (given, or found beside the module) only ever lowers them.
-        instance: "fresh": each call runs in a new instance; "persistent": all calls run in one, in order, lost with its worker.
+        instance: "fresh": each call runs in a new instance; "persistent": all calls run in one, in order, lost with its worker
+        (the call that was in flight, else the next one, says so: `WorkerLost.instance_lost`); a number: the same, but after so
+        many calls the next one begins with a new instance.
+        tenant: on whose behalf. Plugins of different tenants, or with different directories, never share a process; those with
+        isolation="plugin" (also where only the manifest says so) share theirs with no other plugin. Without workers neither
+        means anything.
         idempotent: calls may be repeated when their worker is lost.
         Raises DecodeError, ValidationError (with .offset), LinkError, LimitExceeded, ManifestError, WorkerError, OSError,
         HostClosed.
@@ -138,14 +157,22 @@ class Host:
         if manifest is not None:
             limits, grants = manifest.lower(limits), manifest.narrow(grants)
         name = printable(name or (manifest.name if manifest else "plugin"), 200)
-        persistent = (instance or (manifest.instance if manifest else "fresh")) == "persistent"
+        kept = instance or (manifest.instance if manifest else "fresh")
+        if kept not in ("fresh", "persistent") and not (type(kept) is int and 0 < kept < 2**31):
+            raise ValueError(f"instance must be \"fresh\", \"persistent\" or a number of calls, got {kept!r}")
+        if isolation not in ("shared", "plugin"):
+            raise ValueError(f"isolation must be \"shared\" or \"plugin\", got {isolation!r}")
+        alone = isolation == "plugin" or (manifest is not None and manifest.isolation == "plugin")
+        persistent = kept != "fresh"
         compiled = self._backend.compile_module(data, limits)
         directories: list[int] = []
         try:
             functions = self._link(compiled.description, grants)
             directories = _open_directories(grants)
-            options = _load_options(name, limits, grants, persistent, list(functions), compiled)
-            record = PluginRecord(next(self._numbers), name, options.encode(), limits, persistent)
+            options = _load_options(name, limits, grants, kept, list(functions), compiled)
+            number, reach = next(self._numbers), _identify(grants, directories)
+            domain = domain_of(printable(tenant, 200), reach, number if alone else 0)
+            record = PluginRecord(number, name, options.encode(), limits, persistent, domain, reach)
             self._backend.add_plugin(record, compiled, directories)
         except BaseException:
             for fd in directories:
@@ -263,10 +290,17 @@ def _open_directories(grants: Grants) -> list[int]:
     return opened
 
 
-def _load_options(name: str, limits: Limits, grants: Grants, persistent: bool, functions: list[tuple[str, str]],
+def _identify(grants: Grants, opened: list[int]) -> tuple[Directory, ...]:
+    """What the opened directories are, in their order."""
+    found = [os.fstat(fd) for fd in opened]
+    return tuple(Directory(s.st_dev, s.st_ino, d.writable) for s, d in zip(found, grants.directory_list(), strict=True))
+
+
+def _load_options(name: str, limits: Limits, grants: Grants, kept: str | int, functions: list[tuple[str, str]],
                   compiled: CompiledModule) -> LoadOptions:
     return LoadOptions(
-        instance="persistent" if persistent else "fresh", functions=tuple(functions),
+        instance="fresh" if kept == "fresh" else "persistent", calls=kept if isinstance(kept, int) else 0,
+        functions=tuple(functions),
         directories=tuple((d.guest, d.writable) for d in grants.directory_list()),
         environment=grants.variables, arguments=(name, *grants.arguments),
         clock_ns=grants.clock_ns, random_seed=grants.random_seed, limits=limits.to_wire(),

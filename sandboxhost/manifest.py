@@ -4,7 +4,8 @@
     description = "…"
     module = "lookup.wasm"                   # file beside the manifest
     entry = "sum"                            # export that is called, or the command that is run ("_start")
-    instance = "fresh"                       # or "persistent"
+    instance = "fresh"                       # or "persistent", or a number of calls that one instance serves
+    isolation = "shared"                     # or "plugin": processes of its own, whatever the application says
     [limits]                                 # fields of Limits; they only ever lower what the application allows
     memory = "2MiB"
     [grants]                                 # wishes; what the application grants beyond them is not granted
@@ -29,7 +30,7 @@ __all__ = ["Manifest", "find_manifest", "parse_manifest", "read_manifest"]
 
 MAX_BYTES = 64 * 2**10
 FILE_NAME = "manifest.toml"
-_KEYS = ("name", "description", "module", "entry", "instance", "limits", "grants")
+_KEYS = ("name", "description", "module", "entry", "instance", "isolation", "limits", "grants")
 _GRANT_KEYS = ("directories", "environment", "functions")
 
 
@@ -41,11 +42,12 @@ class Manifest:
     description: str = ""
     module: str = ""
     entry: str = ""
-    instance: str = "fresh"
+    instance: str | int = "fresh"
     limits: Mapping[str, Any] = field(default_factory=dict)
     directories: Mapping[str, str] | None = None
     environment: tuple[str, ...] | None = None
     functions: tuple[tuple[str, str], ...] | None = None
+    isolation: str = "shared"
 
     def lower(self, limits: Limits) -> Limits:
         """The application's limits, lowered to the manifest's."""
@@ -68,9 +70,13 @@ def parse_manifest(text: str, source: str = FILE_NAME) -> Manifest:
     name = _typed(data, "name", str, "", source)
     if not name or not name.isprintable() or len(name) > 200:
         raise ManifestError(f"{source}: name: expected a printable text of at most 200 characters, got {name!r}", key="name")
-    instance = _typed(data, "instance", str, "fresh", source)
-    if instance not in ("fresh", "persistent"):
-        raise ManifestError(f"{source}: instance: expected \"fresh\" or \"persistent\", got {instance!r}", key="instance")
+    instance = data.get("instance", "fresh")
+    if instance not in ("fresh", "persistent") and not (type(instance) is int and 0 < instance < 2**31):
+        text = f"{source}: instance: expected \"fresh\", \"persistent\" or a number of calls, got {instance!r}"
+        raise ManifestError(text, key="instance")
+    isolation = _typed(data, "isolation", str, "shared", source)
+    if isolation not in ("shared", "plugin"):
+        raise ManifestError(f"{source}: isolation: expected \"shared\" or \"plugin\", got {isolation!r}", key="isolation")
     module = _typed(data, "module", str, "", source)
     if module and (os.path.basename(module) != module or "\0" in module or module in (".", "..")):
         raise ManifestError(f"{source}: module: expected the name of a file beside the manifest, got {module!r}", key="module")
@@ -84,7 +90,7 @@ def parse_manifest(text: str, source: str = FILE_NAME) -> Manifest:
         name, _typed(data, "description", str, "", source), module, _typed(data, "entry", str, "", source), instance, limits,
         _directories(grants, source) if wishes else None,
         tuple(_list(grants, "environment", str, source)) if wishes else None,
-        tuple(_function(item, source) for item in _list(grants, "functions", list, source)) if wishes else None)
+        tuple(_function(item, source) for item in _list(grants, "functions", list, source)) if wishes else None, isolation)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

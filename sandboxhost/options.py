@@ -44,6 +44,8 @@ class LoadOptions(NamedTuple):
 
     instance: str
     """"fresh" or "persistent"."""
+    calls: int
+    """With "persistent": calls that one instance serves before the next begins with a new one; 0: no end."""
     functions: tuple[tuple[str, str], ...]
     """The application's functions that the plugin imports and may call, as (module, name); HOST_CALL names them by index."""
     directories: tuple[tuple[str, bool], ...]
@@ -157,7 +159,8 @@ def _is(*kinds: type) -> Check:
 _number_or_none = _is(int, type(None))
 _CHECKS: dict[type[Any], dict[str, Check]] = {
     LoadOptions: {
-        "instance": lambda v: v in ("fresh", "persistent"), "functions": _pairs(str), "directories": _pairs(bool),
+        "instance": lambda v: v in ("fresh", "persistent"), "calls": lambda v: type(v) is int and v >= 0,
+        "functions": _pairs(str), "directories": _pairs(bool),
         "environment": _texts, "arguments": _texts, "clock_ns": _number_or_none, "random_seed": _number_or_none,
         "limits": _is(dict), "image_bytes": _is(int)},
     RunOptions: {

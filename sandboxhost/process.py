@@ -54,6 +54,8 @@ class Process:
         self.role = role
         self.reason = ""
         """How it ended, once `reap` returned True."""
+        self.status: int | None = None
+        """The same as a number: the exit code, or minus the signal; None: not known."""
         self.said = b""
         """The last of what it wrote to stderr."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -166,7 +168,7 @@ class Process:
             return True
         if pid == 0:
             return False
-        code = os.waitstatus_to_exitcode(status)
+        code = self.status = os.waitstatus_to_exitcode(status)
         self.reason = f"exit code {code}" if code >= 0 else _signal_words(-code)
         return True
 

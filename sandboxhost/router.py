@@ -7,7 +7,10 @@ concurrent use: the driver holds a lock.
                │                    ├─ worker lost: retried if idempotent, else WorkerLost
                │                    └─ deadline + grace, or cancel + grace: ended here, worker drained and killed
                └─ deadline, cancel, unload, close: ended here
-    worker:  starting ──READY──▶ ready ──overdue call──▶ draining ──▶ killed ──▶ lost
+    worker:  starting ──READY──▶ ready ──overdue call, recycling──▶ draining ──▶ killed ──▶ lost
+
+A worker belongs to a trust domain all its life (domains.py) and gets calls of plugins of that domain only. A plugin changes its
+domain only to run alone for a time, after the loss of a worker that it shared (quarantine.py).
 """
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import wire
+from .domains import DEFAULT, Domain
 from .errors import (
     Cancelled,
     HostClosed,
+    Loss,
     Overloaded,
     ProtocolError,
     SandboxError,
@@ -27,13 +32,17 @@ from .errors import (
     WorkerLost,
     WorkerStartError,
 )
+from .quarantine import Quarantine
+from .router_domains import DomainSide
 from .router_messages import Timed, deadline_error, one_message, place
 from .router_state import (
+    IGNORED,
     CallSpec,
     CallState,
     Counters,
     Emit,
     Finish,
+    Grow,
     Instruction,
     InvokeHost,
     Kill,
@@ -58,17 +67,20 @@ LINE_BYTES = 16 * 2**10
 """Payload bytes of a call that may travel by a line."""
 
 
-class Router(WorkerSide):
+class Router(WorkerSide, DomainSide):
     """See the module's text. Times are seconds of one monotonic clock."""
 
-    def __init__(self, grace: float = GRACE, drain: float = DRAIN) -> None:
+    def __init__(self, grace: float = GRACE, drain: float = DRAIN, quarantine: Quarantine | None = None) -> None:
         self.grace, self.drain = grace, drain
+        self._quarantine = quarantine or Quarantine(None, 0.0)
         self.workers: dict[bytes, WorkerState] = {}
         self.plugins: dict[int, Plugin] = {}
         self.calls: dict[int, CallState] = {}
         self.closed = False
-        self.failure = ""
+        self.failures: dict[Domain, str] = {}
         """Why no worker can be had any more."""
+        self._crowded: set[Domain] = set()
+        """Domains whose calls found no room."""
         self._next_id = 1
         self._timers: list[tuple[float, int]] = []
         self._turn: deque[int] = deque()
@@ -106,11 +118,10 @@ class Router(WorkerSide):
         """Accepts all of the calls (of one plugin) or none; see `submit`."""
         if self.closed:
             raise HostClosed("the host is closed")
-        if self.failure:
-            raise WorkerStartError(self.failure)
         plugin = self.plugins.get(specs[0].plugin) if specs else None
         if not specs or plugin is None or plugin.removed:
             raise UnknownFunction("the plugin is not loaded (any more)")
+        self._admit(plugin, specs[0].function)
         count = len(specs) if specs[0].kind != "rows" else sum(spec.rows for spec in specs)
         if plugin.pending + count > plugin.limits.pending_calls:
             self._rejected += count
@@ -128,7 +139,7 @@ class Router(WorkerSide):
         """
         plugin = self.plugins.get(spec.plugin)
         if plugin is None or plugin.removed or plugin.queue or self._turn or self.closed or spec.parent or (
-                spec.kind not in ("call", "run")) or spec.descriptors:
+                spec.kind not in ("call", "run")) or spec.descriptors or plugin.quarantined or plugin.mourned:
             return None
         limit = plugin.concurrency
         if plugin.pending >= plugin.limits.pending_calls or (limit is not None and plugin.in_flight >= limit):
@@ -147,7 +158,7 @@ class Router(WorkerSide):
         plugin.pending += 1
         plugin.in_flight += 1
         if plugin.persistent:
-            plugin.home = worker
+            plugin.home, plugin.alive = worker, plugin.alive or spec.kind == "call"
         if spec.deadline is not None:
             heapq.heappush(self._timers, (spec.deadline, call.id))
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
@@ -202,9 +213,20 @@ class Router(WorkerSide):
 
     # ---- stimuli: workers ----
 
-    def worker_started(self, worker_id: bytes, pid: int, line: bool = False) -> None:
-        """A process was started; it gets calls after READY. line: `begin` may choose it."""
-        self.workers[worker_id] = WorkerState(worker_id, pid=pid, line=line)
+    def worker_started(self, worker_id: bytes, pid: int, line: bool = False, domain: Domain = DEFAULT) -> None:
+        """A process was given its domain; it gets calls after READY. line: `begin` may choose it."""
+        self.workers[worker_id] = WorkerState(worker_id, pid=pid, line=line, domain=domain)
+
+    def drain_worker(self, worker_id: bytes, reason: str, now: float) -> list[Instruction]:
+        """It gets no further calls, and is killed when those that it has have ended: it is being recycled."""
+        worker = self.workers.get(worker_id)
+        if worker is not None and worker.state == "ready":
+            worker.state, worker.kill_for = "draining", (reason, Loss.HOST)
+        return self._flush(now)
+
+    def pinned(self, worker_id: bytes) -> bool:
+        """Whether the instance of a persistent plugin lives there."""
+        return any(plugin.alive and plugin.home is not None and plugin.home.id == worker_id for plugin in self.plugins.values())
 
     def unwritten(self, worker_id: bytes, call_ids: Iterable[int], now: float) -> list[Instruction]:
         """The worker could not be reached: these calls certainly never left and may go elsewhere. `worker_lost` follows."""
@@ -215,24 +237,30 @@ class Router(WorkerSide):
                 self._lose(worker, call, "it could not be reached", True)
         return self._flush(now)
 
-    def worker_lost(self, worker_id: bytes, reason: str, now: float) -> list[Instruction]:
+    def worker_lost(self, worker_id: bytes, reason: str, now: float, kind: Loss = Loss.KILLED) -> list[Instruction]:
         """The process is gone."""
         worker = self.workers.pop(worker_id, None)
         if worker is not None:
             worker.state = "lost"
             for plugin in self.plugins.values():
                 if plugin.home is worker:
-                    plugin.home = None
+                    plugin.home, plugin.last_loss = None, kind
+                    plugin.mourned, plugin.alive = reason if plugin.alive else "", False
+            self._blame(worker, kind, reason, now)
             self._outbox.pop(worker_id, None)
             for call in reversed(list(worker.calls.values())):
-                self._lose(worker, call, reason, False)
+                self._lose(worker, call, reason, False, kind)
+            for plugin in [p for p in self.plugins.values() if p.mourned and p.queue]:
+                call = plugin.queue[0]
+                self._finish(call, error=self._mourn(plugin, call.spec.function))
         return self._flush(now)
 
-    def no_workers(self, reason: str, now: float) -> list[Instruction]:
-        """Workers cannot be started: pending calls end with WorkerStartError, further ones are refused."""
-        self.failure = reason
+    def no_workers(self, reason: str, now: float, domain: Domain = DEFAULT) -> list[Instruction]:
+        """Workers of a domain cannot be started: its pending calls end with WorkerStartError, further ones are refused."""
+        self.failures[domain] = reason
         for call in list(self.calls.values()):
-            self._finish(call, error=WorkerStartError(reason))
+            if self.plugins[call.spec.plugin].domain == domain:
+                self._finish(call, error=WorkerStartError(reason))
         return self._flush(now)
 
     def received(self, worker_id: bytes, messages: list[Any], now: float) -> list[Instruction]:
@@ -262,7 +290,8 @@ class Router(WorkerSide):
         for worker in self.workers.values():
             if worker.state == "draining" and (not worker.calls or (worker.kill_at is not None and worker.kill_at <= now)):
                 worker.state = "killed"
-                self._out.append(Kill(worker.id, "it ignored a deadline or a cancellation"))
+                self._out.append(Kill(worker.id, *worker.kill_for))
+        self._acquit(now)
         return self._flush(now)
 
     def next_time(self) -> float | None:
@@ -273,7 +302,8 @@ class Router(WorkerSide):
         while self._timers and self._timers[0][1] not in self.calls:
             heapq.heappop(self._timers)
         draining = [worker for worker in self.workers.values() if worker.state == "draining"]
-        times = [(worker.kill_at or 0.0) if worker.calls else 0.0 for worker in draining]
+        ends = [worker.kill_at if worker.calls else 0.0 for worker in draining]
+        times = [end for end in ends if end is not None]
         if self._timers:
             times.append(self._timers[0][0])
         return min(times, default=None)
@@ -292,14 +322,25 @@ class Router(WorkerSide):
         plugin.pending += spec.rows
         if spec.deadline is not None:
             heapq.heappush(self._timers, (spec.deadline, call.id))
-        parent = self.calls.get(spec.parent)
-        if parent is not None and parent.worker is not None and parent.worker.state == "ready":
+        call.maker = spec.parent
+        parent = self._waiting_in(plugin.domain, spec.parent)
+        if parent is not None and parent.worker is not None:
+            call.spec.parent = parent.id
             plugin.in_flight += 1
             self._write(parent.worker, plugin, call)
         else:
             call.spec.parent = 0
             self._enqueue(plugin, call)
         return call.id
+
+    def _waiting_in(self, domain: Domain, call_id: int) -> CallState | None:
+        """The call that waits for its host function on a worker of this domain: the maker of a call, or the maker's maker …"""
+        call = self.calls.get(call_id)
+        while call is not None:
+            if call.worker is not None and call.worker.domain == domain and call.worker.state == "ready":
+                return call
+            call = self.calls.get(call.maker)
+        return None
 
     def _enqueue(self, plugin: Plugin, call: CallState, first: bool = False) -> None:
         if not plugin.queue:
@@ -314,6 +355,8 @@ class Router(WorkerSide):
         call.worker = worker
         worker.calls[call.id] = call
         worker.threadless += spec.threadless
+        if plugin.persistent and spec.kind in ("call", "rows"):
+            plugin.alive = True
         if plugin.id not in worker.plugins:
             worker.plugins[plugin.id] = False
             self._out.append(SendDescriptors(worker.id, "load", plugin.id))
@@ -351,7 +394,7 @@ class Router(WorkerSide):
             worker.threadless -= call.spec.threadless
             worker.ended += call.spec.rows
             if usage is None and worker.state not in ("lost", "killed"):
-                worker.abandoned.add(call.id)
+                worker.abandoned[call.id] = plugin.id
         usage = (usage or Usage())._replace(worker=worker.pid if worker is not None else 0)
         if error is not None:
             place(error, plugin.name, call.spec.function, usage)
@@ -359,11 +402,12 @@ class Router(WorkerSide):
         if plugin.removed:
             self._unload_if_idle(plugin)
 
-    def _lose(self, worker: WorkerState, call: CallState, reason: str, unwritten: bool) -> None:
+    def _lose(self, worker: WorkerState, call: CallState, reason: str, unwritten: bool, kind: Loss = Loss.KILLED) -> None:
         plugin = self.plugins[call.spec.plugin]
-        again = unwritten or (call.spec.idempotent and not call.retried)
+        again = unwritten or (call.spec.idempotent and not call.retried and not plugin.quarantined)
         if again and not (call.cancelled or call.spec.parent or self.closed or plugin.removed):
             call.retried = call.retried or not unwritten
+            plugin.mourned = plugin.mourned if unwritten else ""  # who allows repeating has allowed this
             call.worker = None
             call.host_calls = call.output = 0
             call.base = call.done
@@ -374,8 +418,10 @@ class Router(WorkerSide):
         elif call.cancelled:
             self._finish(call, error=Cancelled(f"cancelled; its worker was lost: {reason}"))
         else:
-            text = f"the worker was lost during the call: {reason}"
-            self._finish(call, error=WorkerLost(text, maybe_ran=not unwritten, reason=reason))
+            gone = bool(plugin.mourned) and call.spec.kind in ("call", "rows")
+            text = f"the worker was lost during the call: {reason}" + ("; its instance is gone" if gone else "")
+            plugin.mourned = "" if gone else plugin.mourned
+            self._finish(call, error=WorkerLost(text, maybe_ran=not unwritten, kind=kind, reason=reason, instance_lost=gone))
 
     def _overdue(self, call: CallState, now: float) -> None:
         """A timer of the call went off: its deadline, or the end of the grace time."""
@@ -387,7 +433,8 @@ class Router(WorkerSide):
         elif call.cancelled or (overdue and spec.deadline is not None and spec.deadline + self.grace <= now):
             error = Cancelled("cancelled") if call.cancelled else deadline_error(self.plugins[spec.plugin], "and did not react")
             self._finish(call, error=error)
-            worker.state = "draining"
+            worker.culprits.add(spec.plugin)
+            worker.state, worker.kill_for = "draining", IGNORED
             worker.kill_at = min(worker.kill_at or now + self.drain, now + self.drain)
         elif overdue and spec.deadline is not None:
             heapq.heappush(self._timers, (spec.deadline + self.grace, call.id))
@@ -404,6 +451,9 @@ class Router(WorkerSide):
             if worker.plugins.pop(plugin.id, None) is not None and worker.state in ("ready", "draining"):
                 self._send(worker, wire.Unload(plugin.id))
         del self.plugins[plugin.id]
+        self._quarantine.forget(plugin.id)
+        if all(other.domain != plugin.domain for other in self.plugins.values()) and plugin.domain != DEFAULT:
+            self.failures.pop(plugin.domain, None)
 
     def _choose(self, plugin: Plugin, call: CallState) -> WorkerState | None:
         """The least busy ready worker with room; among equals one that holds the plugin."""
@@ -412,6 +462,8 @@ class Router(WorkerSide):
         best: WorkerState | None = None
         rank: tuple[float, bool] = (0.0, False)
         for worker in self.workers.values():
+            if worker.domain != plugin.domain:
+                continue
             room = worker.threads * (PREFETCH_ROWS if call.spec.kind == "rows" else PREFETCH if call.spec.batch else 1)
             if worker.state == "ready" and (worker.busy < room or call.spec.kind == "load"):
                 own = (worker.busy / worker.threads, plugin.id not in worker.plugins)
@@ -424,8 +476,11 @@ class Router(WorkerSide):
         while self._turn and blocked < len(self._turn):
             plugin = self.plugins[self._turn[0]]
             limit = plugin.concurrency
-            worker = None if limit is not None and plugin.in_flight >= limit else self._choose(plugin, plugin.queue[0])
+            free = limit is None or plugin.in_flight < limit
+            worker = self._choose(plugin, plugin.queue[0]) if free else None
             if worker is None:
+                if free and plugin.home is None:
+                    self._crowded.add(plugin.domain)
                 blocked += 1
                 self._turn.rotate(-1)
                 continue
@@ -448,6 +503,9 @@ class Router(WorkerSide):
         """Hands out work, and what is to be written as one frame a worker."""
         if not self.closed:
             self._dispatch()
+        if self._crowded:
+            self._out += map(Grow, self._crowded)
+            self._crowded.clear()
         for worker_id, messages in self._outbox.items():
             self._out.append(Send(worker_id, tuple(m.message(now) if type(m) is Timed else m for m in messages)))
         out, self._out = self._out, []

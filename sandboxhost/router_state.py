@@ -5,7 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .errors import SandboxError
+from .domains import DEFAULT, Directory, Domain
+from .errors import Loss, SandboxError
 from .limits import Limits
 from .statistics import Usage
 
@@ -67,9 +68,22 @@ class Kill(NamedTuple):
 
     worker: bytes
     reason: str
+    kind: Loss = Loss.PROTOCOL
 
 
-Instruction = Send | SendDescriptors | Finish | InvokeHost | Emit | Part | Kill
+class Grow(NamedTuple):
+    """Calls of this domain find no room: start a worker, if there may be one more."""
+
+    domain: Domain
+
+
+class Note(NamedTuple):
+    """Log this as a warning."""
+
+    text: str
+
+
+Instruction = Send | SendDescriptors | Finish | InvokeHost | Emit | Part | Kill | Grow | Note
 
 
 @dataclass(slots=True)
@@ -84,6 +98,7 @@ class CallSpec:
     deadline: float | None = None
     """Absolute, on the driver's clock."""
     parent: int = 0
+    """The call whose host function makes this one."""
     batch: bool = False
     idempotent: bool = False
     rows: int = 1
@@ -106,6 +121,8 @@ class CallState:
     spec: CallSpec
     worker: WorkerState | None = None
     """Where it was written; None while queued."""
+    maker: int = 0
+    """The call whose host function made it, wherever that runs."""
     host_calls: int = 0
     output: int = 0
     cancelled: bool = False
@@ -128,17 +145,33 @@ class Plugin:
     """LoadOptions, ready to send."""
     limits: Limits
     persistent: bool = False
+    domain: Domain = DEFAULT
+    """Only workers of this domain get its calls."""
+    directories: tuple[Directory, ...] = ()
+    """Those of its grants, in their order."""
     queue: deque[CallState] = field(default_factory=deque)
     pending: int = 0
     """Accepted calls without outcome."""
     in_flight: int = 0
     home: WorkerState | None = None
     """Where the instance of a persistent plugin lives."""
+    alive: bool = False
+    """There may be such an instance: a call was written to its home."""
+    mourned: str = ""
+    """How its instance was lost, while nobody has been told."""
+    shared: Domain | None = None
+    """The domain to return to from workers of its own, when it is suspected of having killed workers that it shared."""
+    quarantined: str = ""
+    """Why it may not run any more."""
+    last_loss: Loss = Loss.CRASH
     removed: bool = False
 
     @property
     def concurrency(self) -> int | None:
         return 1 if self.persistent else self.limits.concurrent_calls
+
+
+IGNORED = ("it ignored a deadline or a cancellation", Loss.DEADLINE)
 
 
 @dataclass(slots=True)
@@ -150,18 +183,25 @@ class WorkerState:
     level: str = ""
     line: bool = False
     """It has a line (lines.py) beside its ZeroMQ connection."""
+    domain: Domain = DEFAULT
+    warm: bool = False
+    """It said WARM by its line."""
     calls: dict[int, CallState] = field(default_factory=dict)
     """In flight."""
     threadless: int = 0
     """Of these, those that need no thread of their own."""
-    abandoned: set[int] = field(default_factory=set)
-    """Ids that ended here but that the worker may still answer, once each."""
+    abandoned: dict[int, int] = field(default_factory=dict)
+    """Call -> plugin, of calls that ended here but that the worker may still answer, once each."""
+    culprits: set[int] = field(default_factory=set)
+    """Plugins whose calls are why it is to be killed."""
     plugins: dict[int, bool] = field(default_factory=dict)
     """Plugins it holds: True once LOADED came."""
     loads: dict[int, int] = field(default_factory=dict)
     """LOAD id -> plugin, of loads that no call waits for."""
     ended: int = 0
     kill_at: float | None = None
+    """While draining: when it is killed though it has calls; None: not before they have ended."""
+    kill_for: tuple[str, Loss] = IGNORED
 
     @property
     def busy(self) -> int:

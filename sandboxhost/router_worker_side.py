@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import wire
-from .errors import LimitExceeded, PayloadTooLarge, ProtocolError, SandboxError
+from .errors import LimitExceeded, Loss, PayloadTooLarge, ProtocolError, SandboxError
 from .router_messages import place
 from .router_state import CallState, Emit, Instruction, InvokeHost, Kill, Part, Plugin, WorkerState
 from .statistics import Usage
@@ -37,7 +37,7 @@ class WorkerSide:
         call = worker.calls.get(message.id)
         plugin_id = call.spec.plugin if call is not None and call.spec.kind == "load" else worker.loads.pop(message.id, None)
         if plugin_id is None and message.id in worker.abandoned:
-            worker.abandoned.remove(message.id)
+            del worker.abandoned[message.id]
             plugin_id = message.plugin
         if plugin_id is None or plugin_id != message.plugin:
             raise ProtocolError(f"Loaded.id: {message.id} is no load of this worker")
@@ -54,7 +54,7 @@ class WorkerSide:
         if message.id not in worker.abandoned:
             raise ProtocolError(f"{type(message).__name__}.id: call {message.id} is not in flight on this worker")
         if final:
-            worker.abandoned.remove(message.id)
+            del worker.abandoned[message.id]
             self._late += 1
         return None
 
@@ -144,11 +144,17 @@ class WorkerSide:
 
     def _bye(self, worker: WorkerState, message: wire.Bye, now: float) -> None:
         worker.state = "killed"
-        self._out.append(Kill(worker.id, f"it left: {message.reason}"))
+        self._out.append(Kill(worker.id, f"it left: {message.reason}", Loss.EXIT))
+
+    def _warm(self, worker: WorkerState, message: wire.Warm, now: float) -> None:
+        """A spare that got its domain before it had imported everything."""
+        if worker.warm:
+            raise ProtocolError("Warm: said twice")
+        worker.warm = True
 
     _HANDLERS: dict[type[Any], Any] = {  # noqa: RUF012
         wire.Ready: _ready, wire.Loaded: _loaded, wire.Result: _result, wire.Failed: _failed, wire.HostCall: _host_call,
-        wire.Output: _output, wire.Bye: _bye, wire.RowResults: _row_results, wire.RowFailed: _row_failed,
+        wire.Output: _output, wire.Bye: _bye, wire.RowResults: _row_results, wire.RowFailed: _row_failed, wire.Warm: _warm,
     }
 
     def _violation(self, worker: WorkerState, text: str) -> None:

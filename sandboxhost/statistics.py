@@ -1,7 +1,8 @@
 """Immutable figures: what a call used, what a worker and a host have done so far."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 __all__ = ["HostStatistics", "Usage", "WorkerStatistics"]
@@ -26,7 +27,7 @@ class WorkerStatistics:
 
     pid: int
     state: str
-    """"starting", "ready", "stopping" or "lost"."""
+    """"starting", "ready", "draining" (it ends its calls, then it is ended) or "killed"."""
     threads: int
     in_flight: int
     """Calls written to it that have no outcome yet."""
@@ -36,11 +37,17 @@ class WorkerStatistics:
     """Plugins that it holds."""
     level: str = ""
     """Lock-down level that it reported."""
+    tenant: str = ""
+    """Whose plugins it serves."""
+    domain: str = "default"
+    """The trust domain that it belongs to, in words: workers with the same words may still differ in their directories."""
+    resident: int = 0
+    """Bytes of resident memory of its own when it was last looked at; 0: not yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatistics:
-    """A snapshot of a host's counters; they only ever grow."""
+    """A snapshot of a host's counters; numbers without another word only ever grow."""
 
     accepted: int = 0
     """Calls accepted; each has exactly one outcome or is still pending."""
@@ -51,9 +58,22 @@ class HostStatistics:
     pending: int = 0
     """Accepted calls without an outcome."""
     workers_started: int = 0
+    """Processes that became workers of a domain."""
     workers_lost: int = 0
+    """Those that ended without the host having wanted it, boots that failed included."""
     late_replies: int = 0
     """Replies dropped because their call had ended already."""
     protocol_errors: int = 0
     compiled_modules: int = 0
     workers: tuple[WorkerStatistics, ...] = ()
+    """Those there are now, of all domains, without spares."""
+    spares: int = 0
+    """Spares that could become a worker at once, now."""
+    workers_recycled: int = 0
+    losses: Mapping[str, int] = field(default_factory=dict)
+    """`workers_lost` by `Loss`."""
+    quarantined: int = 0
+    """Loaded plugins that are quarantined, now."""
+    replacements: tuple[float, ...] = ()
+    """Of the latest losses (at most 256): seconds from when the host noticed the end of a ready worker to when another process
+    in its place was ready."""

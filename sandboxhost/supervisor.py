@@ -1,29 +1,27 @@
-"""The supervisor: keeps a fixed number of worker processes alive, notices each death, gives up when workers cannot start."""
+"""The supervisor: starts, boots and ends the worker processes that pools.py asks for, and finds out how each ended."""
 from __future__ import annotations
 
 import os
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from . import wire
-from .errors import WorkerError, WorkerStartError
+from .domains import Domain
+from .errors import Loss, ProtocolError, WorkerError, WorkerStartError
 from .limits import ProcessLimits
 from .options import WorkerOptions
+from .pools import Assign, Drain, End, Pools, Start
 from .process import Process
+from .supervision import Supervision
 from .transport import Transport
 
-__all__ = ["Supervisor", "WorkerProcess"]
+__all__ = ["Changes", "Supervisor", "WorkerProcess"]
 
-BOOT_SECONDS = 30.0
-"""A worker that is not READY by then is killed."""
-BOOT_ATTEMPTS = 3
-"""So many workers in a row that ended by themselves before READY, and no further one is started."""
-KILLED_ATTEMPTS = 12
-"""The same for workers that a signal ended before READY: that may be somebody else's doing, and pass."""
-BACKOFF = 0.05
-"""Seconds before the second attempt; doubled for each further one."""
-MAX_BACKOFF = 2.0
-YOUNG = 1.0
-"""A worker that dies within so many seconds after READY counts towards the backoff (not towards giving up)."""
+Reach = Callable[[Domain], tuple[tuple[bool, ...], list[int]]]
+"""A domain's directories: whether each is writable, and descriptors that stay the owner's."""
 
 
 @dataclass
@@ -32,14 +30,29 @@ class WorkerProcess:
 
     routing_id: bytes
     process: Process
+    domain: Domain | None = None
+    """None: a spare."""
     ready_at: float | None = None
     killed_for: str = ""
     """Why we killed it ourselves."""
+    killed_kind: Loss | None = None
+    resident: int = 0
+    """Bytes, when it was last looked at (watch.py)."""
+    _psutil: Any = None
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, kind: Loss = Loss.HOST) -> None:
         """SIGKILL, with the reason for what is told about it."""
-        self.killed_for = self.killed_for or reason
+        if self.killed_kind is None:
+            self.killed_for, self.killed_kind = reason, kind
         self.process.kill()
+
+    def watched(self) -> Any:
+        """psutil's view of it."""
+        if self._psutil is None:
+            import psutil
+
+            self._psutil = psutil.Process(self.process.pid)
+        return self._psutil
 
     @property
     def reason(self) -> str:
@@ -47,47 +60,89 @@ class WorkerProcess:
         return f"{self.process.reason}: {self.killed_for}" if self.killed_for else self.process.reason
 
 
+class Changes(NamedTuple):
+    """What a round of the supervisor has done and wants done."""
+
+    new: list[WorkerProcess]
+    """Processes that were started, spares included."""
+    booted: list[WorkerProcess]
+    """Those that have got their domain, new ones included."""
+    drain: list[Drain]
+
+
 class Supervisor:
-    """Starts, replaces and ends workers. Its owner drives it: one thread, which lives as long as the workers should."""
+    """Its owner drives it: one thread, which lives as long as the workers should."""
 
-    def __init__(self, count: int, threads: int, transport: Transport, limits: ProcessLimits) -> None:
-        self.count, self.threads, self.limits = count, threads, limits
-        self._transport = transport
+    def __init__(self, count: int, threads: int, transport: Transport, limits: ProcessLimits,
+                 supervision: Supervision | None = None, reach: Reach = lambda domain: ((), [])) -> None:
+        self.threads, self.limits = threads, limits
+        self.pools = Pools(count, supervision or Supervision(), time.monotonic())
         self.workers: dict[bytes, WorkerProcess] = {}
-        self.started = self.lost = 0
-        self.failure = ""
-        """Why no further worker will be started."""
+        """Those that have a domain."""
+        self.spares: dict[bytes, WorkerProcess] = {}
         self.stopping = False
-        self._failures = 0.0
-        self._attempts = 0
-        self._backoff = 0
-        self._not_before = 0.0
+        self.losses: dict[Loss, int] = {}
+        self.started = 0
+        """Workers that were given a domain."""
+        self._transport, self._reach = transport, reach
+        self._oom_kills = _kernel_oom_kills()
 
-    def tick(self, now: float) -> list[WorkerProcess]:
-        """Kills workers that do not come up, starts those that are missing; returns the new ones."""
-        new: list[WorkerProcess] = []
-        for worker in self.workers.values():
-            if worker.ready_at is None and now - worker.process.started > BOOT_SECONDS:
-                worker.kill(f"it was not ready after {BOOT_SECONDS:g} s")
-        while not (self.stopping or self.failure) and len(self.workers) < self.count and now >= self._not_before:
-            try:
-                worker = self._start()
-            except (WorkerError, OSError) as exc:
-                self._boot_failed(str(exc), now)
-                continue
-            self.workers[worker.routing_id] = worker
-            new.append(worker)
-        return new
+    def tick(self, now: float) -> Changes:
+        """Does what the pools decide."""
+        changes = Changes([], [], [])
+        if self.stopping:
+            return changes
+        for action in self.pools.decide(now):
+            match action:
+                case Start(domain):
+                    self._start(domain, now, changes)
+                case Assign(id_, domain):
+                    self._assign(id_, domain, changes)
+                case Drain():
+                    changes.drain.append(action)
+                case End(id_, why):
+                    worker = self.workers.get(id_) or self.spares.get(id_)
+                    if worker is not None:
+                        worker.kill(why)
+        return changes
 
-    def _start(self) -> WorkerProcess:
+    def _start(self, domain: Domain | None, now: float, changes: Changes) -> None:
         routing_id = b"\x01" + os.urandom(15)  # a first byte of 0 is ZeroMQ's own
-        process = Process("worker")
         try:
-            endpoint = self._transport.open_endpoint(routing_id)
-            options = WorkerOptions(endpoint, routing_id, self.threads, self.limits.to_wire())
-            process.send(wire.encode([wire.Boot(options.encode())]))
+            worker = WorkerProcess(routing_id, Process("spare" if domain is None else "worker"))
+            if domain is not None:
+                self._boot(worker, domain)
         except (WorkerError, OSError) as exc:
-            self._transport.close_endpoint(routing_id)
+            self.pools.start_failed(domain, str(exc), now)
+            return
+        (self.spares if domain is None else self.workers)[routing_id] = worker
+        self.pools.started(routing_id, domain, now)
+        changes.new.append(worker)
+        if domain is not None:
+            changes.booted.append(worker)
+
+    def _assign(self, id_: bytes, domain: Domain, changes: Changes) -> None:
+        worker = self.spares.pop(id_)
+        self.workers[id_] = worker
+        try:
+            self._boot(worker, domain, close=False)
+        except (WorkerError, OSError) as exc:
+            worker.kill(f"it did not take BOOT: {exc}")  # it is reaped, and counted, like any other
+        changes.booted.append(worker)
+
+    def _boot(self, worker: WorkerProcess, domain: Domain, close: bool = True) -> None:
+        """Opens its endpoint and sends BOOT. Raises WorkerStartError, OSError; the process is closed then, if `close`."""
+        process = worker.process
+        worker.domain = domain
+        try:
+            endpoint = self._transport.open_endpoint(worker.routing_id)
+            writable, fds = self._reach(domain)
+            options = WorkerOptions(endpoint, worker.routing_id, self.threads, self.limits.to_wire(), writable)
+            process.send(wire.encode([wire.Boot(options.encode())]), fds)
+        except (WorkerError, OSError) as exc:
+            self._transport.close_endpoint(worker.routing_id)
+            if not close:
+                raise
             if isinstance(exc, OSError):
                 process.close()
                 raise
@@ -96,7 +151,21 @@ class Supervisor:
             process.close()
             raise WorkerStartError(f"a worker ended at its start: {process.reason}: {words}") from None
         self.started += 1
-        return WorkerProcess(routing_id, process)
+
+    def heard_spare(self, worker: WorkerProcess) -> bool:
+        """A spare's lifeline is readable; False: nothing more comes from it."""
+        try:
+            data = worker.process.receive(wire.MAX_DATAGRAM, 0.0)
+            if data and wire.decode(data, wire.Direction.TO_HOST) != [wire.Warm()]:
+                raise ProtocolError("a spare says nothing but WARM")
+        except TimeoutError:
+            return True
+        except WorkerError as exc:
+            worker.kill(str(exc), Loss.PROTOCOL)
+            return False
+        if data:
+            self.pools.warm(worker.routing_id)
+        return bool(data)
 
     def ready(self, routing_id: bytes, now: float) -> None:
         """The worker said READY."""
@@ -104,48 +173,44 @@ class Supervisor:
         if worker is not None:
             self._transport.connected(routing_id)
             worker.ready_at = now
-            self._failures, self._attempts = 0.0, 0
+            self.pools.ready(routing_id, now)
 
-    def ended(self, worker: WorkerProcess, now: float) -> str:
-        """Call it when the process was reaped: closes it, arranges for a new one, returns how it ended."""
+    def ended(self, worker: WorkerProcess, now: float) -> tuple[str, Loss]:
+        """Call it when the process was reaped: closes it, arranges for a new one, returns how it ended and why."""
         words = worker.process.last_words()
-        reason = worker.reason
+        reason, kind = worker.reason, self._kind(worker)
         worker.process.close()
         self._transport.close_endpoint(worker.routing_id)
         self.workers.pop(worker.routing_id, None)
+        self.spares.pop(worker.routing_id, None)
         if not self.stopping:
-            self.lost += 1
-            if worker.ready_at is None:
-                weight = BOOT_ATTEMPTS / KILLED_ATTEMPTS if worker.process.reason.startswith("killed by") else 1
-                self._boot_failed(f"{reason}{': ' if words else ''}{words}", now, weight)
-            elif now - worker.ready_at < YOUNG:
-                self._delay(now)
-            else:
-                self._backoff = 0
-        return reason
+            before = self.pools.lost_workers
+            status = worker.process.status
+            self.pools.lost(worker.routing_id, f"{reason}{': ' if words else ''}{words}", status is not None and status < 0, now)
+            if self.pools.lost_workers > before:
+                self.losses[kind] = self.losses.get(kind, 0) + 1
+        return reason, kind
 
-    def _boot_failed(self, words: str, now: float, weight: float = 1) -> None:
-        self._attempts += 1
-        self._failures += weight
-        if self._failures >= BOOT_ATTEMPTS:
-            self.failure = f"{self._attempts} workers in a row ended before they were ready; the last one: {words}"
-        self._delay(now)
-
-    def _delay(self, now: float) -> None:
-        self._not_before = max(self._not_before, now + (BACKOFF * 2 ** (self._backoff - 1) if self._backoff else 0.0))
-        self._not_before = min(self._not_before, now + MAX_BACKOFF)
-        self._backoff = min(self._backoff + 1, 16)
+    def _kind(self, worker: WorkerProcess) -> Loss:
+        status = worker.process.status
+        if worker.killed_kind is not None and status in (None, -signal.SIGKILL):
+            return worker.killed_kind  # else it was faster
+        if status == -signal.SIGKILL:
+            before, self._oom_kills = self._oom_kills, _kernel_oom_kills()
+            return Loss.MEMORY if self._oom_kills > before else Loss.KILLED
+        if status is None or status >= 0:
+            return Loss.EXIT
+        return _SIGNALS.get(-status, Loss.CRASH)
 
     def next_time(self) -> float | None:
         """When `tick` wants to be called."""
-        times = [w.process.started + BOOT_SECONDS for w in self.workers.values() if w.ready_at is None and not w.killed_for]
-        if len(self.workers) < self.count and not (self.stopping or self.failure):
-            times.append(self._not_before)
-        return min(times, default=None)
+        return None if self.stopping else self.pools.next_time()
 
     def close(self, patience: float) -> None:
         """Ends every process: those that do not end by themselves within `patience` seconds in all are killed. Reaps them."""
         self.stopping = True
+        for worker in self.spares.values():
+            worker.process.kill()
         for worker in self.workers.values():
             if patience > 0 and worker.ready_at is not None:
                 before = os.times().elapsed
@@ -153,6 +218,19 @@ class Supervisor:
                 patience -= os.times().elapsed - before
         for worker in self.workers.values():
             worker.process.kill()
-        for worker in self.workers.values():
+        for worker in (*self.workers.values(), *self.spares.values()):
             worker.process.close()
         self.workers.clear()
+        self.spares.clear()
+
+
+_SIGNALS: dict[int, Loss] = {signal.SIGSYS: Loss.ESCAPE, signal.SIGTERM: Loss.KILLED}
+
+
+def _kernel_oom_kills() -> int:
+    """How often the kernel's out-of-memory killer has struck on this machine; 0 where it does not say (Linux before 4.13)."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except (OSError, ValueError):
+        return 0

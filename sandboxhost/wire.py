@@ -6,6 +6,7 @@ inside.
 
 Host to worker (ZeroMQ):   LOAD UNLOAD CALL CALL_ROWS RUN HOST_RESULT CANCEL STOP
 Host to process (lifeline): BOOT or COMPILE first, then DESCRIPTORS with file descriptors attached (SCM_RIGHTS)
+Spare to host (lifeline):   WARM
 Worker to host (ZeroMQ):   READY LOADED RESULT ROW_RESULTS ROW_FAILED FAILED HOST_CALL OUTPUT BYE
 By the lifeline as well:    a CALL that a thread waits for, and what is said about it (lines.py)
 Compile process to host (lifeline): MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
@@ -171,6 +172,10 @@ class Descriptors(NamedTuple):
 
 # ---- worker to host ----
 
+class Warm(NamedTuple):
+    """A spare, on its lifeline: it has imported everything and waits for BOOT."""
+
+
 class Ready(NamedTuple):
     """First message of a worker: it can take calls."""
 
@@ -328,16 +333,16 @@ class Compiled(NamedTuple):
 
 
 Message = (
-    Load | Unload | Call | Run | CallRows | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Ready | Loaded | Result
-    | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | Bye | ModuleFigures | ModuleImport | ModuleExport
-    | ModuleMemory | ModuleCustom | Compiled
+    Load | Unload | Call | Run | CallRows | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Warm | Ready | Loaded
+    | Result | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | Bye | ModuleFigures | ModuleImport
+    | ModuleExport | ModuleMemory | ModuleCustom | Compiled
 )
 
 _KINDS: dict[Direction, dict[int, type[Any]]] = {
     Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile,
                           10: Descriptors, 11: CallRows},
     Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye,
-                        23: RowResults, 24: RowFailed, 25: OutputShared},
+                        23: RowResults, 24: RowFailed, 25: OutputShared, 26: Warm},
     Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory,
                               36: ModuleCustom, 37: Compiled},
 }

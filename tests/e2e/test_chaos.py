@@ -48,7 +48,7 @@ def test_random_kills(seed: int) -> None:
     outcomes: Counter[str] = Counter()
     wrong: list[BaseException] = []
     end = time.monotonic() + SECONDS
-    with Host(workers=2, threads=2) as host:
+    with Host(workers=2, threads=2, quarantine_losses=0) as host:
         plugin = host.load(MATH, limits=Limits(deadline=0.4))
         patient = host.load(MATH, limits=Limits(deadline=60.0), idempotent=True)
 

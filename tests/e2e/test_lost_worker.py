@@ -18,9 +18,11 @@ from sandboxhost import (
     Host,
     HostClosed,
     Limits,
+    Loss,
     Plugin,
     ProcessLimits,
     ProtocolError,
+    Supervision,
     WorkerLost,
     WorkerStartError,
     engine,
@@ -47,9 +49,12 @@ def spinning(host: Host, **more: Any) -> Plugin:
     return host.load(MATH, limits=Limits(deadline=20.0), **more)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSYS])
-def test_a_call_in_flight_ends_with_worker_lost_and_the_next_is_served(how: signal.Signals) -> None:
-    with Host(workers=1, threads=2) as host:
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [(signal.SIGKILL, Loss.KILLED), (signal.SIGABRT, Loss.CRASH), (signal.SIGSEGV, Loss.CRASH), (signal.SIGSYS, Loss.ESCAPE)],
+)
+def test_a_call_in_flight_ends_with_worker_lost_and_the_next_is_served(how: signal.Signals, kind: Loss) -> None:
+    with Host(workers=1, threads=2, quarantine_losses=0) as host:
         plugin = spinning(host)
         futures = [plugin.submit("spin"), plugin.submit("spin")]
         waiting = plugin.submit("add", 1, 2)
@@ -60,6 +65,7 @@ def test_a_call_in_flight_ends_with_worker_lost_and_the_next_is_served(how: sign
         assert time.monotonic() - started < 1.0
         for error in errors:
             assert isinstance(error, WorkerLost) and error.maybe_ran and how.name in error.reason
+            assert error.kind is kind and not error.instance_lost
             assert (error.plugin, error.function, error.usage.worker) == ("plugin", "spin", victim)
         assert waiting.result(10) == 3 and waiting.usage.worker != victim
         assert plugin.call("add", 2, 40) == 42
@@ -96,11 +102,14 @@ def test_a_persistent_instance_is_lost_with_its_worker() -> None:
         deadline = time.monotonic() + 5
         while host.statistics().workers_lost == 0 and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert plugin.call("bump") == 1
+        with pytest.raises(WorkerLost, match="with the plugin's instance was lost") as caught:
+            plugin.call("bump")
+        assert caught.value.instance_lost and not caught.value.maybe_ran and caught.value.kind is Loss.KILLED
+        assert plugin.call("bump") == 1, "said once"
 
 
 def test_a_stopped_worker_is_killed_after_the_deadline() -> None:
-    with Host(workers=1, threads=1) as host:
+    with Host(workers=1, threads=1, supervision=Supervision(watch_seconds=None)) as host:
         plugin = host.load(MATH, limits=Limits(deadline=0.2))
         plugin.call("nothing")
         worker = psutil.Process(host.statistics().workers[0].pid)
@@ -133,7 +142,7 @@ def test_close_ends_pending_calls_and_refuses_more() -> None:
 def test_workers_that_cannot_start_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit('no core here')")
-    with Host(workers=2) as host:
+    with Host(workers=2, spares=0) as host:
         plugin = host.load(MATH)
         folders = process._command()[1:]
         monkeypatch.setattr(process, "_command", lambda: (str(broken), *folders))

@@ -35,7 +35,7 @@ def test_the_tree_is_as_drawn() -> None:
 
 def test_every_class_has_one_code_and_is_exported() -> None:
     assert set(errors._CODES.values()) == set(CLASSES) and len(errors._CODES) == len(CLASSES)
-    assert {cls.__name__ for cls in CLASSES} | {"Frame"} == set(errors.__all__)
+    assert {cls.__name__ for cls in CLASSES} | {"Frame", "Loss"} == set(errors.__all__)
 
 
 def test_the_standard_library_recognises_some() -> None:
@@ -53,6 +53,9 @@ SAMPLES: dict[str, Any] = {
     "retry_after": 0.25,
     "maybe_ran": False,
     "reason": "killed by SIGKILL",
+    "kind": errors.Loss.ESCAPE,
+    "instance_lost": True,
+    "losses": 2,
     "key": "limits.memory",
     "plugin": "p",
     "function": "f",

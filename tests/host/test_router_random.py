@@ -89,7 +89,7 @@ class RandomDriver(RuleBasedStateMachine):
         specs = [CallSpec(plugin, kind, deadline=deadline, batch=batch, idempotent=idempotent) for _ in range(count)]
         try:
             ids, instructions = self.router.submit_many(specs, self.now)
-        except (errors.Overloaded, errors.UnknownFunction):
+        except (errors.Overloaded, errors.UnknownFunction, errors.WorkerLost):
             return multiple()
         self.accepted.update(ids)
         self.take(instructions)
@@ -127,7 +127,7 @@ class RandomDriver(RuleBasedStateMachine):
         spec = CallSpec(plugin, "rows", "", bytes(8 * rows), deadline, 0, True, idempotent, rows, 8)
         try:
             call, instructions = self.router.submit(spec, self.now)
-        except (errors.Overloaded, errors.UnknownFunction):
+        except (errors.Overloaded, errors.UnknownFunction, errors.WorkerLost):
             return multiple()
         self.accepted.add(call)
         self.rows[call], self.told[call] = rows, 0

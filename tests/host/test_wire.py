@@ -200,7 +200,7 @@ def test_extern_types_that_do_not_exist_are_refused(message: wire.ModuleExport) 
 
 
 RECORDS: list[Any] = [
-    options.LoadOptions("fresh", (("app", "f"),), (("/data", True),), ("A=b",), ("name",), None, 7, {"memory": 1}, 100),
+    options.LoadOptions("fresh", 0, (("app", "f"),), (("/data", True),), ("A=b",), ("name",), None, 7, {"memory": 1}, 100),
     options.RunOptions(("a", "b"), (), b"stdin", "capture"),
     options.WorkerOptions("ipc://x", bytes(16), 2, {}),
     options.WorkerOptions("ipc://x", bytes(16), 2, {}, (True, False)),

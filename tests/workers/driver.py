@@ -74,7 +74,8 @@ class WorkerDriver:
         image = image_of(data, metered=limits is not None and limits.fuel is not None)
         fds = [shm.sealed_copy(image, "image"), *(os.open(host, os.O_RDONLY | os.O_DIRECTORY) for _, host, _ in directories)]
         fields: dict[str, Any] = {
-            "instance": "fresh", "functions": (), "directories": tuple((guest, writable) for guest, _, writable in directories),
+            "instance": "fresh", "calls": 0,
+            "functions": (), "directories": tuple((guest, writable) for guest, _, writable in directories),
             "environment": (), "arguments": ("plugin",), "clock_ns": None, "random_seed": 1,
             "limits": (limits or Limits()).to_wire(), "image_bytes": len(image),
         }

@@ -222,7 +222,8 @@ def plugin(source: Module, limits: Limits | None = None, tier: Any = "auto", **o
     engine = Engine(tier=tier, metered=limits is not None and limits.fuel is not None)
     engine.compile_module(source)
     fields: dict[str, Any] = {
-        "instance": "fresh", "functions": (), "directories": (), "environment": (), "arguments": ("p",), "clock_ns": None,
+        "instance": "fresh", "calls": 0,
+        "functions": (), "directories": (), "environment": (), "arguments": ("p",), "clock_ns": None,
         "random_seed": 1, "limits": (limits or Limits()).to_wire(), "image_bytes": 0,
     }  # fmt: skip
     return Plugin("p", engine.image(source), LoadOptions(**{**fields, **options}), [])

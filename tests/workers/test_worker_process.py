@@ -252,7 +252,7 @@ def test_loading_refuses_what_is_not_granted(worker: WorkerDriver) -> None:
 
 def test_loading_refuses_images_that_are_not_sealed_or_not_ours(worker: WorkerDriver) -> None:
     image = image_of(PLUGIN)
-    options_ = options.LoadOptions("fresh", ASK, (), (), (), None, None, Limits().to_wire(), len(image)).encode()
+    options_ = options.LoadOptions("fresh", 0, ASK, (), (), (), None, None, Limits().to_wire(), len(image)).encode()
 
     def load(fd: int) -> Exception:
         worker.process.send(wire.encode([wire.Descriptors("load", 7, 1)]), [fd])

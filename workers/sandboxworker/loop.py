@@ -264,14 +264,16 @@ def _encoded(batch: list[Any]) -> bytes:
         return b"".join(parts)
 
 
-def run() -> int:
+def run(spare: bool = False) -> int:
     """The role, from bootstrap to the end. Returns the exit code: 0 after STOP, 70 for an error of our own, 71 when the host
-    is gone.
+    is gone. spare: says when it is ready for BOOT, which may come much later.
     """
     parent = bootstrap.isolate(LIFELINE_FD)
     lifeline = Lifeline()
     loop: Loop | None = None
     try:
+        if spare:
+            lifeline.send(wire.encode([wire.Warm()]))
         first, directories = lifeline.receive()
         if not isinstance(first, wire.Boot):
             raise ProtocolError(f"expected Boot, got {type(first).__name__}")

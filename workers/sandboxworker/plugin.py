@@ -99,12 +99,14 @@ class Plugin:
         self.uses_wasi = any(is_wasi_module(i.module) for i in image.imports)
         self.function_names = frozenset(e.name for e in image.exports if isinstance(e.type, FunctionType))
         self._instance: Instance | None = None
+        self._served = 0
+        """Calls that the persistent instance has had."""
         self.closed = False
         self.idle: list[Instance] = []
         """Instances that wait for a call (recycling.py)."""
         trial = Instance(self, None)  # nothing is written or run
         one_entry = not (self.uses_wasi or image.start is not None or "_initialize" in self.function_names)
-        self.rows_in_core = self.persistent or (trial.renewable and one_entry)
+        self.rows_in_core = (self.persistent and not options.calls) or (trial.renewable and one_entry)
         """Many calls may be made in one go: nothing but segments has to be seen to between two of them."""
         trial.retire()
 
@@ -159,12 +161,16 @@ class Plugin:
 
     def take(self, job: Job, engine: CallEngine) -> Instance:
         """The persistent instance, made with its first call, or a new one."""
+        if job.run is None and 0 < self.options.calls <= self._served and self._instance and not self._instance.store.calls:
+            self._instance.close()
+            self._instance = None
         if self._instance is not None and job.run is None:
+            self._served += 1
             self._instance.store.take_memory_refusal()  # of an earlier call
             return self._instance
         made = self._fresh(job, engine)
         if self.persistent and job.run is None:
-            self._instance = made
+            self._instance, self._served = made, 1
         try:
             made.start(job)
         except BaseException:
