@@ -203,3 +203,16 @@ int sbx_process_no_new_privileges(void);
 int sbx_process_not_dumpable(void);
 bool sbx_process_sanitized(void);
 uint8_t *sbx_process_map_shared(int fd, uint64_t size);
+int64_t sbx_process_file_size(int fd);
+
+/* lockdown.h */
+typedef enum { SBX_FILTER_COMPILE, SBX_FILTER_WORKER, SBX_FILTER_FILES } sbx_filter;
+int sbx_lockdown_namespaces(int user_namespace);
+int sbx_lockdown_root(const char *directory);
+int sbx_lockdown_user(uint32_t id, const char *directory, const char *file);
+int sbx_lockdown_capabilities(uint64_t keep);
+int sbx_lockdown_no_exec_gain(void);
+int sbx_lockdown_landlock_abi(void);
+int sbx_lockdown_landlock(const int *directories, const uint8_t *writable, size_t count, int files);
+int sbx_lockdown_seccomp(int filter);
+size_t sbx_lockdown_filter_length(int filter);

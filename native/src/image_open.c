@@ -1,5 +1,6 @@
 /* Opening images: mapping a sealed descriptor or copying bytes, the reference count, and access to names and types. */
 #include "image_internal.h"
+#include "process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -101,7 +102,7 @@ sbx_status sbx_image_open(int fd, bool allow_unsealed, sbx_image **out, sbx_erro
 {
     struct stat info;
     *out = NULL;
-    if (fstat(fd, &info) != 0)
+    if (sbx_process_fstat(fd, &info) != 0)
         return bad(err, strerror(errno));
     sbx_status status = allow_unsealed ? SBX_OK : check_seals(fd, err);
     if (status != SBX_OK)

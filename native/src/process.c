@@ -6,6 +6,7 @@
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #endif
 
 bool sbx_process_sanitized(void)
@@ -23,6 +24,21 @@ uint8_t *sbx_process_map_shared(int fd, uint64_t size)
 {
     void *p = size && size <= SIZE_MAX ? mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
     return p == MAP_FAILED ? NULL : p;
+}
+
+int sbx_process_fstat(int fd, struct stat *st)
+{
+#if defined __linux__ && (defined __x86_64__ || defined __aarch64__) && defined SYS_fstat
+    return (int)syscall(SYS_fstat, fd, st); /* the C library's structure is the kernel's */
+#else
+    return fstat(fd, st);
+#endif
+}
+
+int64_t sbx_process_file_size(int fd)
+{
+    struct stat st;
+    return sbx_process_fstat(fd, &st) ? -1 : (int64_t)st.st_size;
 }
 
 #ifdef __linux__

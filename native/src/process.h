@@ -3,6 +3,7 @@
 #define SBX_PROCESS_H
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* SIGKILL when the thread that forked this process ends; -ESRCH when `parent` is not the parent any more. */
 int sbx_process_follow_parent(int parent);
@@ -14,4 +15,8 @@ int sbx_process_not_dumpable(void);
 bool sbx_process_sanitized(void);
 /* Maps `size` bytes of a descriptor, shared, for reading and writing, until the process ends; NULL: refused. */
 uint8_t *sbx_process_map_shared(int fd, uint64_t size);
+/* fstat without a path: C libraries make a call of it that may take one, which the filter of system calls refuses. */
+int sbx_process_fstat(int fd, struct stat *st);
+/* The size of a descriptor's file, -1: it has none. */
+int64_t sbx_process_file_size(int fd);
 #endif

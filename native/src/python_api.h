@@ -7,6 +7,7 @@
 #include "disasm.h"
 #include "fresh.h"
 #include "image.h"
+#include "lockdown.h"
 #include "module.h"
 #include "prepared.h"
 #include "process.h"

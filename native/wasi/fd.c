@@ -136,7 +136,7 @@ sbx_wasi_result sbx_wasi_fd_filestat_get(sbx_wasi_call *call)
     if (!at)
         return SBX_WASI_FAULT;
     struct stat st = {.st_nlink = 1};
-    if (descriptor->host_fd >= 0 && fstat(descriptor->host_fd, &st) < 0)
+    if (descriptor->host_fd >= 0 && sbx_process_fstat(descriptor->host_fd, &st) < 0)
         return sbx_wasi_errno(errno);
     sbx_wasi_write_filestat(call, at, &st, descriptor->filetype);
     return SBX_WASI_SUCCESS;

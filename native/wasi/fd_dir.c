@@ -84,7 +84,7 @@ sbx_wasi_result sbx_wasi_fd_readdir(sbx_wasi_call *call)
     if (!buffer || !count)
         return SBX_WASI_FAULT;
     struct stat st;
-    if (fstat(descriptor->host_fd, &st) < 0)
+    if (sbx_process_fstat(descriptor->host_fd, &st) < 0)
         return sbx_wasi_errno(errno);
     listing out = {.to = buffer, .length = length, .own_inode = (uint64_t)st.st_ino, .host_fd = descriptor->host_fd};
     uint64_t cookie = call->args[3];

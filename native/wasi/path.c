@@ -67,7 +67,7 @@ sbx_wasi_result sbx_wasi_path_filestat_get(sbx_wasi_call *call)
         return result;
     struct stat st;
     uint8_t *at = sbx_wasi_guest(call, sbx_wasi_u32(call, 4), sbx_wasi_filestat_size(call));
-    result = at ? outcome(fstat(file, &st)) : SBX_WASI_FAULT;
+    result = at ? outcome(sbx_process_fstat(file, &st)) : SBX_WASI_FAULT;
     if (!result)
         sbx_wasi_write_filestat(call, at, &st, sbx_wasi_filetype_of(st.st_mode));
     close(file);
@@ -135,7 +135,7 @@ sbx_wasi_result sbx_wasi_path_readlink(sbx_wasi_call *call)
             *count = sbx_wasi_guest(call, sbx_wasi_u32(call, 5), 4);
     if (!buffer || !count)
         result = SBX_WASI_FAULT;
-    else if (fstat(file, &st) == 0 && !S_ISLNK(st.st_mode))
+    else if (sbx_process_fstat(file, &st) == 0 && !S_ISLNK(st.st_mode))
         result = SBX_WASI_INVAL;
     else if ((size = readlinkat(file, "", text, sizeof text)) < 0)
         result = sbx_wasi_errno(errno);

@@ -51,7 +51,7 @@ static int host_flags(const request *wanted)
 static sbx_wasi_result describe(int file, const request *wanted, sbx_wasi_descriptor *out)
 {
     struct stat st;
-    if (fstat(file, &st) < 0)
+    if (sbx_process_fstat(file, &st) < 0)
         return sbx_wasi_errno(errno);
     uint8_t kind = S_ISDIR(st.st_mode)                          ? SBX_WASI_DIRECTORY
                    : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? SBX_WASI_FILE

@@ -49,7 +49,7 @@ static uint64_t file_bytes_left(int fd)
 {
     struct stat st;
     off_t position = lseek(fd, 0, SEEK_CUR);
-    return position >= 0 && fstat(fd, &st) == 0 && st.st_size > position ? (uint64_t)(st.st_size - position) : 0;
+    return position >= 0 && sbx_process_fstat(fd, &st) == 0 && st.st_size > position ? (uint64_t)(st.st_size - position) : 0;
 }
 
 /* What never blocks is ready at once; streams get a pollfd. */

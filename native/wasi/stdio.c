@@ -57,7 +57,7 @@ sbx_status sbx_wasi_stdio_host(sbx_wasi *wasi, uint32_t fd, int host_fd, sbx_err
         return usage(err, fd);
     struct stat st;
     int own = fcntl(host_fd, F_DUPFD_CLOEXEC, 0), flags = fcntl(host_fd, F_GETFL);
-    if (own < 0 || flags < 0 || fstat(own, &st) || S_ISDIR(st.st_mode)) {
+    if (own < 0 || flags < 0 || sbx_process_fstat(own, &st) || S_ISDIR(st.st_mode)) {
         int reason = own < 0 || flags < 0 ? errno : S_ISDIR(st.st_mode) ? EISDIR : errno;
         if (own >= 0)
             close(own);

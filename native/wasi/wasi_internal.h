@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 #include "arena.h"
 #include "call_engine.h"
+#include "process.h"
 #include "wasi.h"
 
 /* The functions in the specification's order: name, parameters and results (i = i32, I = i64). */

@@ -34,7 +34,7 @@ class WorkerDriver:
         self.identity = b"w" + secrets.token_bytes(15)
         self.process = Process("worker")
         limits = limits or ProcessLimits()
-        boot = options.WorkerOptions(self.transport.open_endpoint(self.identity), self.identity, threads, limits.to_wire())
+        self.boot = boot = options.WorkerOptions(self.transport.open_endpoint(self.identity), self.identity, threads, limits.to_wire())
         self.process.send(wire.encode([wire.Boot(boot.encode())]))
         self.answers: deque[Any] = deque()
         self.next_id = 0

@@ -69,7 +69,7 @@ def loaded(worker: WorkerDriver) -> Iterator[WorkerDriver]:
 
 
 def test_ready_says_who_it_is(worker: WorkerDriver) -> None:
-    assert worker.ready == wire.Ready(worker.process.pid, 2, native.build_id(), "none")
+    assert worker.ready == wire.Ready(worker.process.pid, 2, native.build_id(), "full")
 
 
 def test_a_call_and_its_usage(loaded: WorkerDriver) -> None:
@@ -463,7 +463,8 @@ def test_the_basic_sandbox_from_outside(own_worker: WorkerDriver) -> None:
     assert rows["Max data size"] == (["unlimited"] * 2 if native.sanitized() else [str(8 * 2**30)] * 2)
     assert os.getsid(pid) == pid
     assert Path(f"/proc/{pid}/environ").stat().st_uid == 0 or not os.access(f"/proc/{pid}/environ", os.R_OK)
-    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    folder = own_worker.boot.endpoint.removeprefix("ipc://").removesuffix("/router")
+    assert os.readlink(f"/proc/{pid}/cwd") == os.readlink(f"/proc/{pid}/root") == folder, "the host removes it"
     kinds = [os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd")]
     assert not [k for k in kinds if k.startswith("/") and k != "/dev/null"], kinds
 

@@ -25,7 +25,7 @@ def run() -> int:
     """The role. Returns the exit code: 0 also when the module is at fault, 70 for an error of our own, 71 when the host is
     gone.
     """
-    parent = bootstrap.isolate(LIFELINE_FD)
+    lock_down = bootstrap.LockDown(bootstrap.isolate(LIFELINE_FD))
     lifeline = Lifeline()
     limits: Limits | None = None
     try:
@@ -36,8 +36,8 @@ def run() -> int:
         if len(descriptors) != (2 if asked.listing is None else 3):
             raise ProtocolError(f"Compile came with {len(descriptors)} descriptors")
         limits = Limits.from_wire(asked.limits)
-        bootstrap.restrict(parent, ProcessLimits(data=limits.compile_memory))
-        bootstrap.seal()
+        lock_down.confine(ProcessLimits(data=limits.compile_memory), ())
+        lock_down.seal("COMPILE")
         answer: list[Any] = list(_compile(asked, limits, descriptors))
     except HostGone:
         return 71

@@ -7,6 +7,7 @@ come by the socket, which the loop reads.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -34,6 +35,10 @@ _FRAME_BYTES = 1 << 20
 """A frame is sent when it holds about this many bytes of payload."""
 
 
+_CONNECT_SECONDS = 10
+"""The filter of system calls lets nobody connect."""
+
+
 class Stopped(Exception):
     """The host sent STOP."""
 
@@ -41,7 +46,7 @@ class Stopped(Exception):
 class Loop:
     """Reads the socket until it would block, acts on each message, and sends what the threads have posted."""
 
-    def __init__(self, boot: options.WorkerOptions, lifeline: Lifeline) -> None:
+    def __init__(self, boot: options.WorkerOptions, endpoint: str, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
         self._outbox: deque[Any] = deque()
         self._wake, self._waker = os.pipe()
@@ -49,16 +54,36 @@ class Loop:
         self._delaying = False
         self._plugins: dict[int, Plugin] = {}
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, 2)  # for _wait_for_threads
         self._socket = self._context.socket(zmq.DEALER)
-        for option, value in ((zmq.LINGER, 1000), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.MAXMSGSIZE, wire.MAX_FRAME)):
+        for option, value in (
+            (zmq.LINGER, 1000), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.MAXMSGSIZE, wire.MAX_FRAME),
+            (zmq.IMMEDIATE, 1), (zmq.RECONNECT_IVL, -1),
+        ):  # fmt: skip
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.ROUTING_ID, boot.routing_id)
-        self._socket.connect(boot.endpoint)
+        self._socket.connect(endpoint)
         self._exchange: tuple[Any, int] | None = None
         self._exchange_lock = threading.Lock()
         self._ended = _hang_up(lifeline.fileno())
         self._error: BaseException | None = None
         self._pool = Pool(boot.threads, self.post, self)
+        self._wait_for_threads(boot.endpoint)
+
+    def _wait_for_threads(self, endpoint: str) -> None:
+        """Until ZeroMQ's two threads are where they wait for work: what they do to begin with, the filter of system calls does
+        not let them do. The one has connected; the other has released the second of two sockets. Raises ProtocolError."""
+        if not self._socket.poll(_CONNECT_SECONDS * 1000, zmq.POLLOUT):  # IMMEDIATE: writable means connected
+            raise ProtocolError(f"no connection to {endpoint} in {_CONNECT_SECONDS} s")
+        self._context.socket(zmq.PAIR).close()
+        while True:
+            try:
+                self._context.socket(zmq.PAIR).close()
+                return
+            except zmq.ZMQError as exc:
+                if exc.errno != errno.EMFILE:
+                    raise
+                time.sleep(0.0001)
 
     # ---- for the threads: the lifeline's leader
 
@@ -234,7 +259,7 @@ class Loop:
 def _map_exchange(fd: int) -> tuple[Any, int]:
     """(where it is, its size). Takes over the descriptor. Raises ProtocolError."""
     try:
-        size = os.fstat(fd).st_size
+        size = native.plain("sbx_process_file_size", fd)
         base = native.plain("sbx_process_map_shared", fd, size)
     finally:
         os.close(fd)
@@ -268,7 +293,7 @@ def run(spare: bool = False) -> int:
     """The role, from bootstrap to the end. Returns the exit code: 0 after STOP, 70 for an error of our own, 71 when the host
     is gone. spare: says when it is ready for BOOT, which may come much later.
     """
-    parent = bootstrap.isolate(LIFELINE_FD)
+    lock_down = bootstrap.LockDown(bootstrap.isolate(LIFELINE_FD))
     lifeline = Lifeline()
     loop: Loop | None = None
     try:
@@ -280,15 +305,15 @@ def run(spare: bool = False) -> int:
         boot = options.WorkerOptions.decode(first.options)
         if len(directories) != len(boot.directories or ()):
             raise ProtocolError(f"Boot: {len(boot.directories or ())} directories, {len(directories)} descriptors")
-        bootstrap.restrict(parent, ProcessLimits.from_wire(boot.limits))
+        granted = None if boot.directories is None else tuple(zip(directories, boot.directories, strict=True))
+        endpoint = lock_down.confine(ProcessLimits.from_wire(boot.limits), granted, boot.endpoint)
         close_all(directories)
-        native.install_fault_handler()
         watchdog.start()
-        loop = Loop(boot, lifeline)
-        bootstrap.seal()
+        loop = Loop(boot, endpoint, lifeline)
+        lock_down.seal("WORKER" if granted == () else "FILES")
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need look at it
-        loop.post(wire.Ready(os.getpid(), boot.threads, native.build_id(), bootstrap.LEVEL))
+        loop.post(wire.Ready(os.getpid(), boot.threads, native.build_id(), lock_down.level))
         loop.run()
     except HostGone:
         os._exit(71)

@@ -573,6 +573,11 @@ def wasi_output(wasi: Pointer, fd: int) -> tuple[bytes, bool]:
 # ---- the process
 
 
+def enumeration(ctype: str) -> dict[str, int]:
+    """Its names and numbers."""
+    return dict(ffi.typeof(ctype).relements)
+
+
 def system(function: str, *arguments: Any) -> None:
     """Calls a function of the core that answers 0 or -errno. Raises OSError naming it."""
     result = getattr(lib, function)(*arguments)
@@ -583,11 +588,6 @@ def system(function: str, *arguments: Any) -> None:
 def sanitized() -> bool:
     """True in a test build with AddressSanitizer, whose shadow is terabytes of data memory: no RLIMIT_DATA leaves room for it."""
     return bool(lib.sbx_process_sanitized())
-
-
-def install_fault_handler() -> None:
-    """Guard pages' signal handlers, once per process. Raises OSError."""
-    system("sbx_install_fault_handler")
 
 
 def enter_thread() -> None:
