@@ -80,6 +80,7 @@ static const row table[] = {
     CALL(munmap, ALL, ALLOW),
     CALL(mremap, ALL, ALLOW),
     CALL(madvise, ALL, ALLOW),
+    CALL(mincore, GUEST, ALLOW),
     CALL(brk, ALL, ALLOW),
 
     /* Bytes, through descriptors that are there. */
