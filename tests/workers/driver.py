@@ -29,13 +29,16 @@ def image_of(data: bytes, **engine_options: Any) -> bytes:
 class WorkerDriver:
     """One worker process and what it has answered."""
 
-    def __init__(self, threads: int = 2, limits: ProcessLimits | None = None) -> None:
+    def __init__(self, threads: int = 2, limits: ProcessLimits | None = None,
+                 granted: tuple[bool, ...] | None = None, fds: tuple[int, ...] = ()) -> None:  # fmt: skip
+        """granted, fds: WorkerOptions.directories and their descriptors."""
         self.transport = Transport()
         self.identity = b"w" + secrets.token_bytes(15)
         self.process = Process("worker")
         limits = limits or ProcessLimits()
-        self.boot = boot = options.WorkerOptions(self.transport.open_endpoint(self.identity), self.identity, threads, limits.to_wire())
-        self.process.send(wire.encode([wire.Boot(boot.encode())]))
+        endpoint = self.transport.open_endpoint(self.identity)
+        self.boot = options.WorkerOptions(endpoint, self.identity, threads, limits.to_wire(), granted)
+        self.process.send(wire.encode([wire.Boot(self.boot.encode())]), fds)
         self.answers: deque[Any] = deque()
         self.next_id = 0
         self.ready = self.expect(wire.Ready)
