@@ -194,9 +194,13 @@ static bool read_locals(sbx_decoder *d, sbx_code *code, const uint8_t *body_end)
     return sbx_check_limit(&d->error, offset_at(&d->r, at), "locals", sum, d->limits->locals);
 }
 
+/* Locals cost a byte or two a function, and compiling and calling it cost something for each: all of them together are bounded. */
+enum { LOCALS_A_BYTE = 32, LOCALS_FLOOR = 10000000 };
+
 bool sbx_decode_code_section(sbx_decoder *d)
 {
     const uint8_t *start = d->r.pos;
+    uint64_t locals = 0;
     uint32_t count;
     if (!sbx_decoder_count(d, "functions", d->m->imported_functions, d->limits->functions, &count))
         return false;
@@ -214,6 +218,10 @@ bool sbx_decode_code_section(sbx_decoder *d)
             return SBX_REJECT(&d->r, SBX_MALFORMED, at, "unexpected end of section or function");
         const uint8_t *end = d->r.pos + size;
         if (!read_locals(d, &code[i], end))
+            return false;
+        locals += code[i].local_count;
+        if (!sbx_check_limit(&d->error, offset_at(&d->r, at), "locals of all functions", locals,
+                             LOCALS_FLOOR + d->m->size * LOCALS_A_BYTE))
             return false;
         code[i].offset = (uint32_t)offset_at(&d->r, d->r.pos);
         code[i].end = (uint32_t)offset_at(&d->r, end);

@@ -454,8 +454,9 @@ static void begin_function(sbx_lowerer *l, const sbx_code *code)
                                     .else_fixup = NO_FIXUP, .results = l->type->types + l->type->params};
 }
 
-/* Code may grow a body by this factor at most: what hostile modules do with many-valued branches is bounded. */
-enum { EXPANSION = 64, EXPANSION_FLOOR = 65536, SPARE_SLOTS = 2 };
+/* All code up to a function may be so many times its bodies' bytes, and the floor once a module: what hostile modules do with many values
+ * is bounded, also by many small functions. */
+enum { EXPANSION = 64, EXPANSION_FLOOR = 1 << 20, SPARE_SLOTS = 2 };
 
 sbx_status sbx_lower_body(sbx_lowerer *l, uint32_t code_index, sbx_lowered_function *out)
 {
@@ -471,14 +472,14 @@ sbx_status sbx_lower_body(sbx_lowerer *l, uint32_t code_index, sbx_lowered_funct
                         function, (unsigned long long)frame, UINT16_MAX);
     if (!reserve(l, code))
         return sbx_fail(l->err, SBX_NO_MEMORY, code->offset, "out of memory while lowering function %u", function);
-    size_t map_start = l->map_bytes, limit = l->count + EXPANSION_FLOOR + (size_t)(code->end - code->offset) * EXPANSION;
+    size_t map_start = l->map_bytes, limit = EXPANSION_FLOOR + (size_t)(code->end - m->code[0].offset) * EXPANSION;
     begin_function(l, code);
     while (l->depth && !l->failed) {
         if (l->unreachable)
             sbx_pass_dead_code(&l->at);
         lower_instruction(l);
         if (l->count > limit)
-            return sbx_fail(l->err, SBX_MODULE_LIMIT, code->offset, "function %u grows more than %d times when compiled", function, EXPANSION);
+            return sbx_fail(l->err, SBX_MODULE_LIMIT, code->offset, "the code up to function %u grows more than %d times when compiled", function, EXPANSION);
     }
     if (l->failed || l->count > INT32_MAX || l->map_bytes > UINT32_MAX)
         return sbx_fail(l->err, SBX_NO_MEMORY, code->offset, "out of memory while lowering function %u", function);

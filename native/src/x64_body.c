@@ -6,7 +6,7 @@
 #endif
 
 enum { INT_PINS = 6, FLOAT_PINS = 7, WORTH = 3, ZERO_LOOP = 8, ALIGNMENT = 16, LABEL_FUNCTION = 0 };
-enum { EXPANSION = 64, EXPANSION_FLOOR = 65536, SPARE_SLOTS = 2 };
+enum { EXPANSION = 64, EXPANSION_FLOOR = 1 << 20, BUFFER_FLOOR = 65536, SPARE_SLOTS = 2 };
 
 void sbx_x64_stubs(sbx_x64 *c);
 
@@ -314,14 +314,14 @@ sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *o
                         function, (unsigned long long)frame, UINT16_MAX);
     if (!reserve(c))
         return sbx_fail(c->err, SBX_NO_MEMORY, c->code->offset, "out of memory while compiling function %u", function);
-    size_t map_start = c->map_bytes, limit = c->b.size + EXPANSION_FLOOR + (size_t)(c->code->end - c->code->offset) * EXPANSION;
+    size_t map_start = c->map_bytes, limit = EXPANSION_FLOOR + (size_t)(c->code->end - m->code[0].offset) * EXPANSION;
     begin_function(c);
     while (c->depth && !c->failed && !c->b.failed) {
         if (c->unreachable)
             sbx_pass_dead_code(&c->at);
         instruction(c);
         if (c->b.size > limit)
-            return sbx_fail(c->err, SBX_MODULE_LIMIT, c->code->offset, "function %u grows more than %d times when compiled", function, EXPANSION);
+            return sbx_fail(c->err, SBX_MODULE_LIMIT, c->code->offset, "the code up to function %u grows more than %d times when compiled", function, EXPANSION);
     }
     emit_cold(c);
     if (c->failed || c->b.failed || c->b.size > INT32_MAX || c->map_bytes > UINT32_MAX)
@@ -344,9 +344,9 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     c->err = err;
     c->cpu = sbx_x64_cpu();
     /* Room for what most modules need: pages are taken when they are written, and a buffer that never moves costs least. */
-    if (x64_room(&c->b, module->code_bytes * 2 + EXPANSION_FLOOR))
+    if (x64_room(&c->b, module->code_bytes * 2 + BUFFER_FLOOR))
         sbx_populate(c->b.bytes, module->code_bytes * 7 / 4);
-    if (x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + EXPANSION_FLOOR, 1))
+    if (x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + BUFFER_FLOOR, 1))
         sbx_populate(c->map, module->code_bytes / 4);
     if (x64_grow(c, &c->calls, &c->call_capacity, module->code_bytes / 32 + 64, sizeof *c->calls))
         sbx_populate(c->calls, module->code_bytes / 3);

@@ -9,7 +9,7 @@ import pytest
 from sandboxhost.logs import GuestLines
 
 
-def test_lines_are_made_of_pieces_and_escape_sequences_are_shown(caplog: pytest.LogCaptureFixture) -> None:
+def test_escape_sequences_in_guest_log_lines_are_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sandboxhost")
     lines = GuestLines("my.plugin", "go")
     lines.write(1, b"one\ntw")

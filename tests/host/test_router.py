@@ -232,7 +232,7 @@ def test_a_result_that_was_faster_than_the_cancellation_counts() -> None:
     assert bench.outcomes()[call].payload == b"x" * 8
 
 
-def test_late_replies_are_dropped_and_counted_once_each() -> None:
+def test_duplicate_frames_late_replies_are_counted_once_each() -> None:
     bench = Bench(threads=2)
     call = bench.submit(deadline=1.0)
     bench.do(bench.router.tick(1.0))
@@ -244,7 +244,7 @@ def test_late_replies_are_dropped_and_counted_once_each() -> None:
     assert [type(i) for i in bench.seen][-1] is Kill and bench.router.counters().protocol_errors == 1
 
 
-def test_a_worker_may_only_answer_its_own_calls() -> None:
+def test_foreign_id_frames_a_worker_answers_its_own_calls_only() -> None:
     bench = Bench(workers=(A, B))
     mine, foreign = bench.submit(), bench.submit()
     thief = A if foreign in [c.id for c in bench.sent(wire.Call, B)] else B
@@ -268,7 +268,7 @@ def test_a_worker_may_only_answer_its_own_calls() -> None:
         wire.Failed(1, "trap", "", b"\xc1", 0, 0, 0),
     ],
 )
-def test_what_no_worker_may_say_gets_it_killed(message: Any) -> None:
+def test_unknown_id_frames_and_what_no_worker_may_say_get_it_killed(message: Any) -> None:
     bench = Bench()
     bench.submit()
     bench.do(bench.router.received(A, [message], 0.0))

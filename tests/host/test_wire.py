@@ -44,7 +44,7 @@ def test_a_frame_of_messages_comes_back(direction: Direction, data: st.DataObjec
 
 @pytest.mark.parametrize("direction", Direction)
 @given(frame=st.binary(max_size=300))
-def test_random_bytes_are_messages_or_a_protocol_error(direction: Direction, frame: bytes) -> None:
+def test_malformed_frames_of_random_bytes_are_messages_or_a_protocol_error(direction: Direction, frame: bytes) -> None:
     try:
         decoded = wire.decode(frame, direction)
     except ProtocolError as exc:

@@ -77,7 +77,7 @@ def traps(op: Op, index: int, offset: int, pages: int) -> bool:
 
 @pytest.mark.parametrize("pages", [0, 1, 65536])
 @pytest.mark.parametrize("op", ACCESSES, ids=lambda op: op.name)
-def test_bounds_and_values(op: Op, pages: int) -> None:
+def test_address_width_bounds_and_values(op: Op, pages: int) -> None:
     subjects = [Subject(binary(text(op, pages)), tier, explicit) for tier in TIERS for explicit in (False, True)]
     compared = 0
     try:

@@ -91,7 +91,7 @@ def test_descriptors_are_closed_with_the_store(tree: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_renumber(guest: Guest, tree: Path) -> None:
+def test_fd_renumber(guest: Guest, tree: Path) -> None:
     directory = guest.grant(tree)
     first, second = guest.opened(directory, "file"), guest.opened(directory, "sub/inner")
     assert guest.fd_renumber(second, first) == SUCCESS

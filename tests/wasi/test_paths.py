@@ -94,7 +94,7 @@ def snapshot(tree: Path) -> list[tuple[str, int, bytes]]:
 
 
 @pytest.mark.parametrize("use", FOLLOWING.values(), ids=FOLLOWING)
-def test_no_way_out_by_following(guest: Guest, tree: Path, use: Use) -> None:
+def test_dotdot_and_symlinks_lead_nowhere_by_following(guest: Guest, tree: Path, use: Use) -> None:
     directory = guest.grant(tree)
     before = snapshot(tree)
     for path in ESCAPES:
@@ -103,7 +103,7 @@ def test_no_way_out_by_following(guest: Guest, tree: Path, use: Use) -> None:
 
 
 @pytest.mark.parametrize("use", NAMING.values(), ids=NAMING)
-def test_no_way_out_by_naming(guest: Guest, tree: Path, use: Use) -> None:
+def test_dotdot_and_symlinks_lead_nowhere_by_naming(guest: Guest, tree: Path, use: Use) -> None:
     directory = guest.grant(tree)
     before = snapshot(tree)
     for path in ESCAPES:
@@ -221,7 +221,7 @@ SLASHES = {
 
 
 @pytest.mark.parametrize(("name", "cases"), SLASHES.items(), ids=SLASHES)
-def test_trailing_slashes(guest: Guest, tree: Path, name: str, cases: dict[str, int]) -> None:
+def test_trailing_slash_on_every_path_function(guest: Guest, tree: Path, name: str, cases: dict[str, int]) -> None:
     directory = guest.grant(tree)
     before = snapshot(tree)
     assert {path: ALL[name](guest, directory, path) for path in cases} == cases

@@ -59,7 +59,7 @@ def test_a_read_only_directory_is_read(guest: Guest, tree: Path) -> None:
 
 
 @pytest.mark.parametrize("through", [".", "sub"])
-def test_a_read_only_directory_refuses_every_change(guest: Guest, tree: Path, through: str) -> None:
+def test_rights_on_a_read_only_directory_refuse_every_change(guest: Guest, tree: Path, through: str) -> None:
     readable = guest.grant(tree, "/ro", writable=False)
     writable = guest.grant(tree.parent / "outside", "/rw")
     before = contents(tree)

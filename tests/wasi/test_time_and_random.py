@@ -128,7 +128,7 @@ def test_poll_on_streams(guest: Guest, tree: Path) -> None:
     )  # fmt: skip
 
 
-def test_poll_counts_and_pointers(guest: Guest) -> None:
+def test_poll_oneoff_counts_and_pointers(guest: Guest) -> None:
     end = guest.memory.byte_size
     size = 56 if guest.unstable else 48
     one = guest.subscription(1, ON_CLOCK)
@@ -227,7 +227,7 @@ def test_random_at_the_edges(guest: Guest) -> None:
     assert guest.random_get(0, 1000) == SUCCESS
 
 
-def test_four_gibibytes_of_random_end_at_the_deadline() -> None:
+def test_random_get_of_four_gibibytes_ends_at_the_deadline() -> None:
     with Guest(pages=65536) as guest:
         guest.wasi.random(1)
         guest.context = CallContext.within(0.1)

@@ -106,7 +106,7 @@ def make(engine: Engine, source: Module, **options: Any) -> FreshInstances:
 
 
 @pytest.mark.parametrize(("pages", "big"), [(1, 16), (1, 20_000), (3, 16), (3, 100_000)])
-def test_nothing_is_left_of_a_call(engine: Engine, pages: int, big: int) -> None:
+def test_data_of_one_call_is_not_seen_by_the_next(engine: Engine, pages: int, big: int) -> None:
     with make(engine, canary(pages, big), imports=IMPORTS) as fresh:
         clean, kept = fresh.call("scan"), fresh.call("segments")
         assert kept == (struct.unpack("<q", b"abcdefgh")[0],)
