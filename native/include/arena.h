@@ -1,6 +1,7 @@
 /* Arena memory of one compilation: allocate, never free singly, release everything at once. */
 #ifndef SBX_ARENA_H
 #define SBX_ARENA_H
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct sbx_arena {
@@ -19,6 +20,9 @@ void *sbx_malloc(size_t size);
 void *sbx_calloc(size_t count, size_t size);
 void *sbx_realloc(void *block, size_t size);
 void sbx_free(void *block);
+/* Makes an array of `size` bytes an element hold `wanted` of them, with room for more; `buffer` points at the pointer to it.
+ * False, and nothing is changed, when there is no memory. */
+bool sbx_grow(void *buffer, size_t *capacity, size_t wanted, size_t size);
 /* Has the kernel back a block that will be filled from end to end at once, instead of page by page at its first writes. */
 void sbx_populate(void *block, size_t size);
 /* Hostile build only (-DSBX_HOSTILE); otherwise does nothing: the n-th allocation from now fails, -1 = never. */

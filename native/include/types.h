@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SBX_LIKELY(x) __builtin_expect(!!(x), 1)
+#define SBX_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
 /* The binary format's code in the low byte; the upper bits are room for heap types of typed references. */
 typedef uint32_t sbx_valtype;
 enum {

@@ -154,6 +154,19 @@ void sbx_free(void *block)
 
 #endif
 
+bool sbx_grow(void *buffer, size_t *capacity, size_t wanted, size_t size)
+{
+    if (wanted <= *capacity)
+        return true;
+    size_t grown = *capacity * 2 > wanted ? *capacity * 2 : wanted + 64;
+    void *moved = grown > SIZE_MAX / size ? NULL : sbx_realloc(*(void **)buffer, grown * size);
+    if (!moved)
+        return false;
+    *(void **)buffer = moved;
+    *capacity = grown;
+    return true;
+}
+
 void sbx_populate(void *block, size_t size)
 {
 #ifdef MADV_POPULATE_WRITE

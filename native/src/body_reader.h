@@ -5,6 +5,8 @@
 
 static inline uint64_t sbx_leb_u64(const uint8_t **at)
 {
+    if (!(**at & 0x80)) /* nearly always */
+        return *(*at)++;
     uint64_t value = 0;
     for (uint32_t shift = 0;; shift += 7) {
         uint8_t byte = *(*at)++;
@@ -14,15 +16,12 @@ static inline uint64_t sbx_leb_u64(const uint8_t **at)
     }
 }
 
-static inline uint32_t sbx_leb_u32(const uint8_t **at)
-{
-    if (!(**at & 0x80)) /* nearly always */
-        return *(*at)++;
-    return (uint32_t)sbx_leb_u64(at);
-}
+static inline uint32_t sbx_leb_u32(const uint8_t **at) { return (uint32_t)sbx_leb_u64(at); }
 
 static inline int64_t sbx_leb_s64(const uint8_t **at)
 {
+    if (!(**at & 0x80))
+        return (int64_t)((uint64_t)*(*at)++ << 57) >> 57;
     uint64_t value = 0;
     for (uint32_t shift = 0;; shift += 7) {
         uint8_t byte = *(*at)++;
@@ -32,11 +31,13 @@ static inline int64_t sbx_leb_s64(const uint8_t **at)
     }
 }
 
+enum { SBX_PREFIX_FC = 0xFC };
+
 /* The opcode, prefixes folded in as in wasm_ops.h. */
 static inline uint32_t sbx_read_opcode(const uint8_t **at)
 {
     uint32_t opcode = *(*at)++;
-    return opcode == 0xFC ? 0xFC00 | sbx_leb_u32(at) : opcode;
+    return opcode == SBX_PREFIX_FC ? SBX_PREFIX_FC << 8 | sbx_leb_u32(at) : opcode;
 }
 
 /* Passes the immediates of a kind (sbx_op_immediate). */

@@ -396,17 +396,17 @@ static void lower_instruction(sbx_lowerer *l)
 static bool reserve(sbx_lowerer *l, const sbx_code *code)
 {
     size_t locals = (size_t)l->type->params + code->local_count, capacity = l->local_capacity, class_capacity = capacity;
-    if (!sbx_grow(l, &l->local_class, &class_capacity, locals, 1) ||
-        !sbx_grow(l, &l->local_head, &capacity, locals, sizeof *l->local_head))
+    if (!sbx_room(l, &l->local_class, &class_capacity, locals, 1) ||
+        !sbx_room(l, &l->local_head, &capacity, locals, sizeof *l->local_head))
         return false;
     l->local_capacity = (uint32_t)(capacity < class_capacity ? capacity : class_capacity);
     l->local_count = (uint32_t)locals;
     capacity = l->stack_capacity;
-    if (!sbx_grow(l, &l->stack, &capacity, (size_t)code->max_height + 4, sizeof *l->stack))
+    if (!sbx_room(l, &l->stack, &capacity, (size_t)code->max_height + 4, sizeof *l->stack))
         return false;
     l->stack_capacity = (uint32_t)capacity;
     capacity = l->label_capacity;
-    if (!sbx_grow(l, &l->labels, &capacity, 16, sizeof *l->labels))
+    if (!sbx_room(l, &l->labels, &capacity, 16, sizeof *l->labels))
         return false;
     l->label_capacity = (uint32_t)capacity;
     return true;

@@ -85,12 +85,19 @@ typedef struct sbx_lowerer {
     uint32_t *stubs; uint32_t stub_count, stub_capacity;
 } sbx_lowerer;
 
+/* Room for `wanted` elements; false, and the lowering fails, when there is no memory. */
+static inline bool sbx_room(sbx_lowerer *l, void *buffer, size_t *capacity, size_t wanted, size_t size)
+{
+    if (!sbx_grow(buffer, capacity, wanted, size))
+        l->failed = true;
+    return !l->failed;
+}
+
 /* lower_emit.c */
 void sbx_emit(sbx_lowerer *l, uint32_t unit);
 void sbx_emit32(sbx_lowerer *l, uint32_t value);
 void sbx_emit64(sbx_lowerer *l, uint64_t value);
 void sbx_mark(sbx_lowerer *l, const uint8_t *instruction);
-bool sbx_grow(sbx_lowerer *l, void *buffer, size_t *capacity, size_t wanted, size_t size);
 uint8_t sbx_class_of(sbx_valtype type);
 void sbx_push_slot(sbx_lowerer *l, uint8_t cls);
 void sbx_push_const(sbx_lowerer *l, uint8_t cls, uint64_t bits);

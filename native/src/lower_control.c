@@ -160,7 +160,7 @@ static void push_types(sbx_lowerer *l, const sbx_valtype *types, uint32_t n)
 void sbx_lower_block(sbx_lowerer *l, uint32_t opcode)
 {
     size_t capacity = l->label_capacity;
-    if (!sbx_grow(l, &l->labels, &capacity, l->depth + 1, sizeof *l->labels))
+    if (!sbx_room(l, &l->labels, &capacity, l->depth + 1, sizeof *l->labels))
         return;
     l->label_capacity = (uint32_t)capacity;
     label *t = &l->labels[l->depth];
@@ -345,7 +345,7 @@ static void emit_table_entry(sbx_lowerer *l, uint32_t depth)
     }
     if (t->stub_epoch != l->stub_epoch) {
         size_t capacity = l->stub_capacity;
-        if (!sbx_grow(l, &l->stubs, &capacity, l->stub_count + 1, sizeof *l->stubs))
+        if (!sbx_room(l, &l->stubs, &capacity, l->stub_count + 1, sizeof *l->stubs))
             return;
         l->stub_capacity = (uint32_t)capacity;
         l->stubs[l->stub_count++] = depth;
@@ -425,7 +425,7 @@ void sbx_lower_call(sbx_lowerer *l, uint32_t function, const uint8_t *instructio
     emit_control(l, imported ? SBX_IR_call_import : SBX_IR_call);
     sbx_emit(l, base);
     if (!imported) {
-        if (sbx_grow(l, &l->calls, &l->call_capacity, l->call_count + 1, sizeof *l->calls))
+        if (sbx_room(l, &l->calls, &l->call_capacity, l->call_count + 1, sizeof *l->calls))
             l->calls[l->call_count++] = (call_site){(uint32_t)l->count, function - m->imported_functions};
     }
     sbx_emit32(l, function);

@@ -2,30 +2,15 @@
 #include <string.h>
 #include "lower.h"
 
-bool sbx_grow(sbx_lowerer *l, void *buffer, size_t *capacity, size_t wanted, size_t size)
-{
-    if (wanted <= *capacity)
-        return true;
-    size_t grown = *capacity * 2 > wanted ? *capacity * 2 : wanted + 64;
-    void *moved = l->failed || grown > SIZE_MAX / size ? NULL : sbx_realloc(*(void **)buffer, grown * size);
-    if (!moved) {
-        l->failed = true;
-        return false;
-    }
-    *(void **)buffer = moved;
-    *capacity = grown;
-    return true;
-}
-
 void sbx_emit(sbx_lowerer *l, uint32_t unit)
 {
-    if (sbx_grow(l, &l->code, &l->capacity, l->count + 1, sizeof *l->code))
+    if (sbx_room(l, &l->code, &l->capacity, l->count + 1, sizeof *l->code))
         l->code[l->count++] = (uint16_t)unit;
 }
 
 void sbx_emit32(sbx_lowerer *l, uint32_t value)
 {
-    if (!sbx_grow(l, &l->code, &l->capacity, l->count + 2, sizeof *l->code))
+    if (!sbx_room(l, &l->code, &l->capacity, l->count + 2, sizeof *l->code))
         return;
     memcpy(l->code + l->count, &value, 4);
     l->count += 2;
@@ -41,7 +26,7 @@ void sbx_emit64(sbx_lowerer *l, uint64_t value)
 void sbx_mark(sbx_lowerer *l, const uint8_t *instruction)
 {
     size_t wasm = (size_t)(instruction - l->module->bytes), deltas[2] = {l->count - l->map_code, wasm - l->map_wasm};
-    if (!sbx_grow(l, &l->map, &l->map_capacity, l->map_bytes + 20, 1))
+    if (!sbx_room(l, &l->map, &l->map_capacity, l->map_bytes + 20, 1))
         return;
     for (int i = 0; i < 2; i++) {
         for (; deltas[i] >= 0x80; deltas[i] >>= 7)

@@ -14,9 +14,6 @@ typedef struct sbx_reader {
     sbx_error *err;
 } sbx_reader;
 
-#define SBX_LIKELY(x) __builtin_expect(!!(x), 1)
-#define SBX_UNLIKELY(x) __builtin_expect(!!(x), 0)
-
 static inline uint64_t sbx_reader_offset(const sbx_reader *r) { return (uint64_t)(r->pos - r->base); }
 static inline size_t sbx_reader_left(const sbx_reader *r) { return (size_t)(r->end - r->pos); }
 

@@ -168,11 +168,12 @@ static bool validate_instructions(sbx_validator *v)
 {
     const uint8_t *end = v->r.base + v->code->end;
     while (v->control_count) {
+        if (!sbx_reserve(v, SBX_SPARE))
+            return false;
+        sbx_validate_simple(v, end);
         v->at = v->r.pos;
         if (SBX_UNLIKELY(v->at >= end))
             return sbx_body_ran_out(v->m, v->code_index, &v->r);
-        if (!sbx_reserve(v, 4))
-            return false;
         uint8_t opcode = *v->r.pos++;
         const sbx_op_info *info = v->operations[opcode];
         if (!(SBX_LIKELY(info) ? validate_instruction(v, opcode, info) : validate_prefixed(v)))
@@ -353,6 +354,7 @@ sbx_validator *sbx_validator_new(const sbx_module *module)
         if (info->kind != SBX_KIND_ILLEGAL && info->kind != SBX_KIND_REFUSED && on)
             v->operations[opcode] = info;
     }
+    sbx_make_rules(v);
     if (!copy_signatures(v)) {
         sbx_validator_free(v);
         return NULL;

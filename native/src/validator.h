@@ -27,6 +27,18 @@ typedef struct sbx_control {
     uint8_t unreachable;  /* the rest of the block is dead */
 } sbx_control;
 
+/* What validate_simple.c does with an opcode. */
+typedef enum sbx_rule_kind {
+    SBX_RULE_GENERAL, SBX_RULE_LOCAL_GET, SBX_RULE_LOCAL_SET, SBX_RULE_LOCAL_TEE, SBX_RULE_GLOBAL_GET, SBX_RULE_GLOBAL_SET,
+    SBX_RULE_INTEGER, SBX_RULE_FLOAT, SBX_RULE_LOAD, SBX_RULE_STORE, SBX_RULE_UNARY, SBX_RULE_BINARY, SBX_RULE_DROP,
+    SBX_RULE_SELECT, SBX_RULE_BR_IF, SBX_RULE_CALL,
+} sbx_rule_kind;
+typedef struct sbx_rule {
+    uint8_t kind;
+    sbx_optype param, result; /* param: of all operands; of a store, what it stores */
+    uint8_t extra;            /* loads and stores: the natural alignment's exponent; float constants: their bytes */
+} sbx_rule;
+
 enum { SBX_LOCAL_ASSIGNED = 1, SBX_LOCAL_NEEDS_ZERO = 2 };
 
 struct sbx_validator {
@@ -62,6 +74,7 @@ struct sbx_validator {
     /* By module: */
     sbx_signature *signatures;       /* of every function type */
     sbx_optype *signature_types;
+    sbx_rule rules[256];             /* by opcode byte */
     const sbx_op_info *operations[256]; /* by opcode byte; NULL: prefixed, illegal, refused or switched off */
 };
 
@@ -89,6 +102,11 @@ bool sbx_validate_control(sbx_validator *v, uint8_t opcode);
 /* ref.as_non_null and call_ref of version 3.0: typed, then refused at the end of the body. */
 enum { SBX_CALL_REF = 0x14, SBX_REF_AS_NON_NULL = 0xD4 };
 bool sbx_validate_later(sbx_validator *v, uint8_t opcode);
+/* Room that the general rules find on the stack, for what an instruction pushes beyond a list of types. */
+enum { SBX_SPARE = 4 };
+/* validate_simple.c: passes instructions, up to the first at or behind `end` or that the general rules must look at. */
+void sbx_validate_simple(sbx_validator *v, const uint8_t *end);
+void sbx_make_rules(sbx_validator *v);
 /* validate_ops.c: everything rare: tables, references, bulk memory, prefixed instructions */
 bool sbx_validate_rare(sbx_validator *v, uint32_t opcode, const sbx_op_info *info);
 

@@ -18,12 +18,14 @@ enum { IN_HOME, IN_LOCAL, IN_CONST, IN_REG };
 /* Runtime entry points at the start of the machine section (x64_stubs.c). */
 typedef struct x64_stubs { size_t enter, leave, trap, poll, fuel, call, runtime; } x64_stubs;
 
+/* An operand. Two machine words, for it is copied with every instruction. */
 typedef struct x64_entry {
     uint8_t place, cls, reg;
-    uint32_t local;
-    int32_t below;           /* IN_LOCAL: the next entry down that is the same local */
     uint32_t home;
-    uint64_t bits;
+    union {
+        uint64_t bits;       /* IN_CONST */
+        struct { uint32_t local; int32_t below; }; /* IN_LOCAL; below: the next entry down that is the same local */
+    };
 } x64_entry;
 
 typedef struct x64_label {
@@ -41,12 +43,24 @@ enum { COLD_TRAP, COLD_POLL, COLD_FUEL, COLD_CALL, COLD_TRUNCATE /* value: the f
 
 typedef struct x64_call_site { size_t field; uint32_t function; } x64_call_site;
 
-typedef struct sbx_x64 {
+/* How an instruction is compiled: one indirect call to what its row says. */
+typedef struct x64_row x64_row;
+typedef struct sbx_x64 sbx_x64;
+typedef void x64_emitter(sbx_x64 *c, const x64_row *row);
+struct x64_row {
+    x64_emitter *emit;
+    uint32_t op;      /* OP(): the machine instruction */
+    uint8_t opcode;   /* the instruction; its row is rows[opcode] */
+    uint8_t flags;    /* W */
+    uint8_t extra;    /* what else the emitter wants to know */
+    uint8_t cost;     /* fuel; filled in by sbx_x64_new */
+};
+
+struct sbx_x64 {
     const sbx_module *module;
     const sbx_compile_options *options;
     sbx_error *err;
-    bool failed;
-    x64_buffer b;
+    x64_buffer b;                        /* b.failed: no memory, whatever for */
     x64_stubs stubs;
     uint32_t cpu;                        /* CPU_* */
     uint8_t *map; size_t map_bytes, map_capacity;
@@ -62,41 +76,46 @@ typedef struct sbx_x64 {
     uint32_t temps, height, flushed, depth;
     x64_entry *stack; size_t stack_capacity;
     x64_label *labels; size_t label_capacity;
-    int32_t owner[32];
-    uint32_t locked;
+    int32_t owner[32];                   /* the entry that lives in a register, for those in `owned` */
+    uint32_t owned, locked;              /* sets of registers; locked: operands of the current instruction */
     uint8_t saved[16]; uint32_t saved_count; /* pins in use, in the order of pushing */
     uint64_t cost;
     bool unreachable;
-    int64_t hint_local; bool hint_tee; const uint8_t *hint_end;
-} sbx_x64;
+    uint8_t hint; bool hint_tee; uint32_t hint_local; const uint8_t *hint_end; /* see x64_hint */
+    x64_row rows[256];                   /* by opcode byte */
+};
 
 enum { CPU_POPCNT = 1, CPU_LZCNT = 2, CPU_BMI1 = 4, CPU_SSE41 = 8, CPU_BMI2 = 16 };
 
 /* The stack. */
 
-static inline x64_entry *x64_push_entry(sbx_x64 *c, uint8_t place, uint8_t cls)
+static inline void x64_push_const(sbx_x64 *c, uint8_t cls, uint64_t bits)
 {
-    x64_entry *e = &c->stack[c->height];
-    *e = (x64_entry){.place = place, .cls = cls, .reg = NO_REG, .below = X64_NO_ENTRY, .home = c->temps + c->height};
-    c->height++;
-    return e;
+    uint32_t height = c->height++;
+    c->stack[height] = (x64_entry){.place = IN_CONST, .cls = cls, .reg = NO_REG, .home = c->temps + height, .bits = bits};
 }
 
-static inline void x64_push_home(sbx_x64 *c, uint8_t cls) { x64_push_entry(c, IN_HOME, cls); }
-static inline void x64_push_const(sbx_x64 *c, uint8_t cls, uint64_t bits) { x64_push_entry(c, IN_CONST, cls)->bits = bits; }
+static inline void x64_push_home(sbx_x64 *c, uint8_t cls)
+{
+    uint32_t height = c->height++;
+    c->stack[height] = (x64_entry){.place = IN_HOME, .cls = cls, .reg = NO_REG, .home = c->temps + height};
+}
 
 static inline void x64_push_reg(sbx_x64 *c, uint8_t reg)
 {
-    x64_push_entry(c, IN_REG, reg >= XMM0)->reg = reg;
-    c->owner[reg] = (int32_t)c->height - 1;
+    uint32_t height = c->height++;
+    c->stack[height] = (x64_entry){.place = IN_REG, .cls = reg >= XMM0, .reg = reg, .home = c->temps + height};
+    c->owner[reg] = (int32_t)height;
+    c->owned |= 1u << reg;
 }
 
 static inline void x64_push_local(sbx_x64 *c, uint32_t local)
 {
-    x64_entry *e = x64_push_entry(c, IN_LOCAL, c->local_class[local]);
-    e->local = local;
-    e->below = c->local_head[local];
-    c->local_head[local] = (int32_t)c->height - 1;
+    uint32_t height = c->height++;
+    int32_t *head = &c->local_head[local];
+    c->stack[height] = (x64_entry){.place = IN_LOCAL, .cls = c->local_class[local], .reg = NO_REG, .home = c->temps + height,
+                                   .local = local, .below = *head};
+    *head = (int32_t)height;
 }
 
 /* Pops; a register stays reserved until the next instruction. */
@@ -106,7 +125,7 @@ static inline x64_entry x64_take(sbx_x64 *c)
     if (e.place == IN_LOCAL) {
         c->local_head[e.local] = e.below;
     } else if (e.place == IN_REG) {
-        c->owner[e.reg] = X64_NO_ENTRY;
+        c->owned &= ~(1u << e.reg);
         c->locked |= 1u << e.reg;
     }
     if (c->flushed > c->height)
@@ -121,13 +140,22 @@ static inline bool x64_is_in_reg(const sbx_x64 *c, const x64_entry *e, uint8_t *
     return *reg != NO_REG;
 }
 
+/* Room for `wanted` elements; false, and the compilation fails, when there is no memory. */
+static inline bool x64_grow(sbx_x64 *c, void *buffer, size_t *capacity, size_t wanted, size_t size)
+{
+    if (SBX_LIKELY(wanted <= *capacity) || sbx_grow(buffer, capacity, wanted, size))
+        return true;
+    c->b.failed = true;
+    return false;
+}
+
+static inline uint8_t x64_class(sbx_valtype type) { return type == SBX_F32 || type == SBX_F64 ? CLASS_FLOAT : CLASS_INT; }
+static inline x64_rm x64_slot(uint32_t slot) { return x64_mem(FRAME, (int32_t)slot * 8); }
+
 /* x64_operand.c */
-bool x64_grow(sbx_x64 *c, void *buffer, size_t *capacity, size_t wanted, size_t size);
 void x64_mark(sbx_x64 *c, const uint8_t *instruction);
 void x64_cold_path(sbx_x64 *c, uint8_t kind, uint32_t value, size_t jump, size_t back);
 void x64_trap_if(sbx_x64 *c, uint8_t cc, uint32_t cause);
-uint8_t x64_class(sbx_valtype type);
-x64_rm x64_slot(uint32_t slot);
 uint8_t x64_alloc(sbx_x64 *c, uint8_t cls);
 void x64_claim(sbx_x64 *c, uint8_t reg);
 void x64_pop_to(sbx_x64 *c, uint32_t height);
@@ -140,20 +168,35 @@ void x64_materialise_top(sbx_x64 *c, uint32_t n);
 void x64_flush(sbx_x64 *c);
 void x64_spill_all(sbx_x64 *c);
 void x64_detach_local(sbx_x64 *c, uint32_t local);
-uint8_t x64_hint(sbx_x64 *c, uint8_t cls);
-void x64_finish(sbx_x64 *c, uint8_t reg);
+uint8_t x64_hinted(sbx_x64 *c, uint8_t cls);
+void x64_set_hinted(sbx_x64 *c);
 
-/* x64_numeric.c, x64_float.c, x64_memory.c, x64_control.c */
-bool x64_numeric(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
-bool x64_float(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
+/* When the next instruction sets a pinned local, its register can be the destination: that register, or NO_REG. */
+static inline uint8_t x64_hint(sbx_x64 *c, uint8_t cls)
+{
+    return *c->at == SBX_WASM_local_set || *c->at == SBX_WASM_local_tee ? x64_hinted(c, cls) : NO_REG;
+}
+
+/* The result is in `reg`: pushes it, or has set the local that the hint named. */
+static inline void x64_finish(sbx_x64 *c, uint8_t reg)
+{
+    if (reg == c->hint)
+        x64_set_hinted(c);
+    else
+        x64_push_reg(c, reg);
+}
+
+/* The instructions of each file; no emitter ends a list. */
+extern const x64_row x64_integer_rows[], x64_float_rows[], x64_memory_rows[], x64_control_rows[];
+
+/* x64_numeric.c, x64_memory.c, x64_control.c */
 void x64_test_nonzero(sbx_x64 *c, const x64_entry *e);
 uint8_t x64_compare(sbx_x64 *c, uint32_t opcode, const x64_entry *left, const x64_entry *right);
 uint8_t x64_setcc(sbx_x64 *c, uint8_t cc);
-void x64_access(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
 void x64_runtime(sbx_x64 *c, uint32_t opcode, uint32_t params, uint32_t one, uint32_t two, int result);
-void x64_control(sbx_x64 *c, uint32_t opcode);
 void x64_cold_truncate(sbx_x64 *c, const x64_cold *cold);
-void x64_condition(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info);
+void x64_condition(sbx_x64 *c, const x64_row *row);
+void x64_by_runtime(sbx_x64 *c, const x64_row *row);
 void x64_charge(sbx_x64 *c);
 void x64_epilogue(sbx_x64 *c);
 

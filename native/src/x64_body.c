@@ -157,8 +157,16 @@ static void emit_cold(sbx_x64 *c)
 
 /* Instructions. */
 
-static void local_set(sbx_x64 *c, uint32_t local, bool tee)
+static void local_get(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
+    x64_push_local(c, sbx_leb_u32(&c->at));
+}
+
+static void local_set(sbx_x64 *c, const x64_row *row)
+{
+    uint32_t local = sbx_leb_u32(&c->at);
+    bool tee = row->opcode == SBX_WASM_local_tee;
     x64_entry e = x64_take(c);
     if (e.place == IN_LOCAL && e.local == local) {
         if (tee)
@@ -178,84 +186,105 @@ static void local_set(sbx_x64 *c, uint32_t local, bool tee)
         x64_push_local(c, local);
 }
 
-static void constant(sbx_x64 *c, uint32_t opcode)
+static void integer_constant(sbx_x64 *c, const x64_row *row)
+{
+    int64_t value = sbx_leb_s64(&c->at);
+    x64_push_const(c, CLASS_INT, row->opcode == SBX_WASM_i32_const ? (uint32_t)value : (uint64_t)value);
+}
+
+static void float_constant(sbx_x64 *c, const x64_row *row)
 {
     uint64_t bits = 0;
-    if (opcode == SBX_WASM_i32_const) {
-        x64_push_const(c, CLASS_INT, (uint32_t)sbx_leb_s64(&c->at));
-    } else if (opcode == SBX_WASM_i64_const) {
-        x64_push_const(c, CLASS_INT, (uint64_t)sbx_leb_s64(&c->at));
-    } else {
-        size_t n = opcode == SBX_WASM_f32_const ? 4 : 8;
-        memcpy(&bits, c->at, n);
-        c->at += n;
-        x64_push_const(c, CLASS_FLOAT, bits);
-    }
+    memcpy(&bits, c->at, row->extra);
+    c->at += row->extra;
+    x64_push_const(c, CLASS_FLOAT, bits);
 }
+
+static void ref_null(sbx_x64 *c, const x64_row *row)
+{
+    (void)row;
+    sbx_leb_s64(&c->at);
+    x64_push_const(c, CLASS_INT, 0);
+}
+
+static void nop(sbx_x64 *c, const x64_row *row) { (void)c, (void)row; }
+static void drop(sbx_x64 *c, const x64_row *row) { (void)row, x64_take(c); }
 
 static void bulk(sbx_x64 *c, uint32_t opcode)
 {
-    uint32_t one, two;
+    uint32_t one = sbx_leb_u32(&c->at), two;
     switch (opcode) {
     case SBX_WASM_memory_init: case SBX_WASM_memory_copy: case SBX_WASM_table_init: case SBX_WASM_table_copy:
-        one = sbx_leb_u32(&c->at);
         two = sbx_leb_u32(&c->at);
         x64_runtime(c, opcode, 3, one, two, -1);
         break;
-    case SBX_WASM_memory_fill: case SBX_WASM_table_fill: x64_runtime(c, opcode, 3, sbx_leb_u32(&c->at), 0, -1); break;
-    case SBX_WASM_data_drop: case SBX_WASM_elem_drop: x64_runtime(c, opcode, 0, sbx_leb_u32(&c->at), 0, -1); break;
-    case SBX_WASM_memory_size: case SBX_WASM_table_size: case SBX_WASM_ref_func:
-        x64_runtime(c, opcode, 0, sbx_leb_u32(&c->at), 0, CLASS_INT);
-        break;
-    case SBX_WASM_memory_grow: case SBX_WASM_table_get: x64_runtime(c, opcode, 1, sbx_leb_u32(&c->at), 0, CLASS_INT); break;
-    case SBX_WASM_table_set: x64_runtime(c, opcode, 2, sbx_leb_u32(&c->at), 0, -1); break;
-    default: x64_runtime(c, opcode, 2, sbx_leb_u32(&c->at), 0, CLASS_INT); /* table.grow */
+    case SBX_WASM_memory_fill: case SBX_WASM_table_fill: x64_runtime(c, opcode, 3, one, 0, -1); break;
+    case SBX_WASM_data_drop: case SBX_WASM_elem_drop: x64_runtime(c, opcode, 0, one, 0, -1); break;
+    case SBX_WASM_memory_size: case SBX_WASM_table_size: case SBX_WASM_ref_func: x64_runtime(c, opcode, 0, one, 0, CLASS_INT); break;
+    case SBX_WASM_memory_grow: case SBX_WASM_table_get: x64_runtime(c, opcode, 1, one, 0, CLASS_INT); break;
+    case SBX_WASM_table_set: x64_runtime(c, opcode, 2, one, 0, -1); break;
+    default: x64_runtime(c, opcode, 2, one, 0, CLASS_INT); /* table.grow */
     }
 }
 
-static void other(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
+/* Whatever no row is for: tables, memories, prefixed instructions. */
+static void other(sbx_x64 *c, const x64_row *row)
 {
-    switch (opcode) {
-    case SBX_WASM_nop: break;
-    case SBX_WASM_drop: x64_take(c); break;
-    case SBX_WASM_local_get: x64_push_local(c, sbx_leb_u32(&c->at)); break;
-    case SBX_WASM_local_set: local_set(c, sbx_leb_u32(&c->at), false); break;
-    case SBX_WASM_local_tee: local_set(c, sbx_leb_u32(&c->at), true); break;
-    case SBX_WASM_global_get: case SBX_WASM_global_set: x64_access(c, opcode, info); break;
-    case SBX_WASM_ref_null: sbx_leb_s64(&c->at); x64_push_const(c, CLASS_INT, 0); break;
-    case SBX_WASM_ref_is_null: x64_condition(c, opcode, info); break;
-    default:
-        if (info->kind == SBX_KIND_CONTROL || info->kind == SBX_KIND_PARAMETRIC)
-            x64_control(c, opcode);
-        else
-            bulk(c, opcode);
-    }
-}
-
-static void instruction(sbx_x64 *c)
-{
-    if (*c->at == SBX_WASM_local_get) { /* a third of all instructions */
-        c->at++;
-        c->cost++;
-        x64_push_local(c, sbx_leb_u32(&c->at));
-        return;
-    }
-    c->instruction = c->at;
-    c->locked = 0;
-    c->hint_local = -1;
-    uint32_t opcode = sbx_read_opcode(&c->at);
+    uint32_t opcode = row->opcode == SBX_PREFIX_FC ? SBX_PREFIX_FC << 8 | sbx_leb_u32(&c->at) : row->opcode;
     const sbx_op_info *info = sbx_op_info_of(opcode);
-    c->cost += !sbx_costs_nothing(opcode);
-    switch (info->kind) {
-    case SBX_KIND_CONST: constant(c, opcode); break;
-    case SBX_KIND_LOAD: case SBX_KIND_STORE: x64_access(c, opcode, info); break;
-    case SBX_KIND_COMPARE: case SBX_KIND_TEST: x64_condition(c, opcode, info); break;
-    case SBX_KIND_UNARY: case SBX_KIND_BINARY:
-        if (!x64_numeric(c, opcode, info) && !x64_float(c, opcode, info))
-            x64_runtime(c, opcode, info->param_count, 0, 0, x64_class(info->result));
-        break;
-    default: other(c, opcode, info);
+    if (info->kind == SBX_KIND_UNARY)
+        x64_runtime(c, opcode, info->param_count, 0, 0, x64_class(info->result));
+    else
+        bulk(c, opcode);
+}
+
+static const x64_row plain_rows[] = {
+    {.opcode = SBX_WASM_nop, .emit = nop}, {.opcode = SBX_WASM_drop, .emit = drop},
+    {.opcode = SBX_WASM_local_get, .emit = local_get}, {.opcode = SBX_WASM_local_set, .emit = local_set}, {.opcode = SBX_WASM_local_tee, .emit = local_set},
+    {.opcode = SBX_WASM_i32_const, .emit = integer_constant}, {.opcode = SBX_WASM_i64_const, .emit = integer_constant},
+    {.opcode = SBX_WASM_f32_const, .emit = float_constant, .extra = 4}, {.opcode = SBX_WASM_f64_const, .emit = float_constant, .extra = 8},
+    {.opcode = SBX_WASM_ref_null, .emit = ref_null},
+    {.emit = NULL},
+};
+
+static void add_rows(sbx_x64 *c, const x64_row *rows)
+{
+    for (; rows->emit; rows++)
+        c->rows[rows->opcode] = *rows;
+}
+
+static void fill_rows(sbx_x64 *c)
+{
+    for (uint32_t opcode = 0; opcode < 256; opcode++) {
+        uint8_t kind = sbx_op_info_of(opcode)->kind;
+        bool test = kind == SBX_KIND_TEST, number = kind == SBX_KIND_UNARY || kind == SBX_KIND_BINARY;
+        x64_emitter *emit = test || kind == SBX_KIND_COMPARE ? x64_condition : number ? x64_by_runtime : other;
+        c->rows[opcode] = (x64_row){.opcode = (uint8_t)opcode, .emit = emit, .extra = test};
     }
+    add_rows(c, plain_rows);
+    add_rows(c, x64_integer_rows);
+    add_rows(c, x64_float_rows);
+    add_rows(c, x64_memory_rows);
+    add_rows(c, x64_control_rows);
+    for (uint32_t opcode = 0; opcode < 256; opcode++)
+        c->rows[opcode].cost = !sbx_costs_nothing(opcode);
+}
+
+/* One instruction, and those before it that only get locals: a third of all. */
+static inline void instruction(sbx_x64 *c)
+{
+    const uint8_t *at = c->at;
+    for (; *at == SBX_WASM_local_get; c->cost++) {
+        at++;
+        x64_push_local(c, sbx_leb_u32(&at));
+    }
+    const x64_row *row = &c->rows[*at];
+    c->at = at + 1;
+    c->cost += row->cost;
+    c->instruction = at;
+    c->locked = 0;
+    c->hint = NO_REG;
+    row->emit(c, row);
 }
 
 /* Functions. */
@@ -291,8 +320,7 @@ static void begin_function(sbx_x64 *c)
     c->cold_count = 0;
     c->unreachable = false;
     c->cost = 0;
-    for (int i = 0; i < 32; i++)
-        c->owner[i] = X64_NO_ENTRY;
+    c->owned = 0;
     choose_pins(c);
     prologue(c);
     c->labels[c->depth++] = (x64_label){.kind = LABEL_FUNCTION, .result_count = c->type->results, .results = c->type->types + c->type->params,
@@ -316,15 +344,13 @@ sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *o
         return sbx_fail(c->err, SBX_NO_MEMORY, c->code->offset, "out of memory while compiling function %u", function);
     size_t map_start = c->map_bytes, limit = EXPANSION_FLOOR + (size_t)(c->code->end - m->code[0].offset) * EXPANSION;
     begin_function(c);
-    while (c->depth && !c->failed && !c->b.failed) {
-        if (c->unreachable)
-            sbx_pass_dead_code(&c->at);
+    while (c->depth && !c->b.failed) {
         instruction(c);
         if (c->b.size > limit)
             return sbx_fail(c->err, SBX_MODULE_LIMIT, c->code->offset, "the code up to function %u grows more than %d times when compiled", function, EXPANSION);
     }
     emit_cold(c);
-    if (c->failed || c->b.failed || c->b.size > INT32_MAX || c->map_bytes > UINT32_MAX)
+    if (c->b.failed || c->b.size > INT32_MAX || c->map_bytes > UINT32_MAX)
         return sbx_fail(c->err, SBX_NO_MEMORY, c->code->offset, "out of memory while compiling function %u", function);
     *out = (sbx_lowered_function){.machine_offset = (uint32_t)c->start, .machine_bytes = (uint32_t)(c->b.size - c->start),
                                   .frame_slots = (uint32_t)frame, .map_offset = (uint32_t)map_start,
@@ -350,6 +376,7 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
         sbx_populate(c->map, module->code_bytes / 4);
     if (x64_grow(c, &c->calls, &c->call_capacity, module->code_bytes / 32 + 64, sizeof *c->calls))
         sbx_populate(c->calls, module->code_bytes / 3);
+    fill_rows(c);
     sbx_x64_stubs(c);
     return c;
 }

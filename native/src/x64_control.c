@@ -99,11 +99,13 @@ static void place_results(sbx_x64 *c, x64_label *t)
         x64_write(c, &c->stack[c->height - n + i], target_slot(c, t, i));
 }
 
+/* What follows is never reached: on to the `else` or `end` of the block. */
 static void dead(sbx_x64 *c)
 {
     x64_pop_to(c, c->labels[c->depth - 1].height);
     c->unreachable = true;
     c->cost = 0;
+    sbx_pass_dead_code(&c->at);
 }
 
 static void push_types(sbx_x64 *c, const sbx_valtype *types, uint32_t n)
@@ -166,8 +168,9 @@ static void poll(sbx_x64 *c)
     x64_cold_path(c, COLD_POLL, 0, jump, back);
 }
 
-static void begin_loop(sbx_x64 *c)
+static void lower_loop(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
     x64_label *t = new_label(c, LABEL_LOOP);
     x64_charge(c);
     t->start = c->b.size;
@@ -201,8 +204,9 @@ static void join(sbx_x64 *c)
     c->cost = 0;
 }
 
-static void lower_else(sbx_x64 *c)
+static void lower_else(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
     x64_label *t = &c->labels[c->depth - 1];
     if (!c->unreachable) {
         x64_charge(c);
@@ -216,8 +220,9 @@ static void lower_else(sbx_x64 *c)
     push_types(c, t->params, t->param_count);
 }
 
-static void lower_end(sbx_x64 *c)
+static void lower_end(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
     x64_label *t = &c->labels[c->depth - 1];
     if (t->kind == LABEL_FUNCTION) {
         if (!c->unreachable) {
@@ -243,17 +248,31 @@ static void lower_end(sbx_x64 *c)
         join(c);
     }
     c->depth--;
+    if (c->unreachable)
+        sbx_pass_dead_code(&c->at);
 }
 
 /* Branches. */
 
-static void lower_br(sbx_x64 *c, uint32_t depth)
+static void branch(sbx_x64 *c, uint32_t depth)
 {
     x64_label *t = label_at(c, depth);
     x64_charge(c);
     place_results(c, t);
     aim(c, x64_jmp(&c->b, 0), t);
     dead(c);
+}
+
+static void lower_br(sbx_x64 *c, const x64_row *row)
+{
+    (void)row;
+    branch(c, sbx_leb_u32(&c->at));
+}
+
+static void lower_return(sbx_x64 *c, const x64_row *row)
+{
+    (void)row;
+    branch(c, c->depth - 1);
 }
 
 /* A conditional branch that carries values: they are put in place first, and stay on the stack for the way on. */
@@ -289,9 +308,10 @@ static void branch_with_values(sbx_x64 *c, x64_label *t)
     x64_patch(&c->b, over, c->b.size);
 }
 
-static void lower_br_if(sbx_x64 *c, uint32_t depth)
+static void lower_br_if(sbx_x64 *c, const x64_row *row)
 {
-    x64_label *t = label_at(c, depth);
+    (void)row;
+    x64_label *t = label_at(c, sbx_leb_u32(&c->at));
     if (arity(t)) {
         branch_with_values(c, t);
         return;
@@ -302,8 +322,9 @@ static void lower_br_if(sbx_x64 *c, uint32_t depth)
     aim(c, x64_jcc(&c->b, CC_NE, 0), t);
 }
 
-static void lower_br_table(sbx_x64 *c)
+static void lower_br_table(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
     uint32_t count = sbx_leb_u32(&c->at);
     const uint8_t *targets = c->at;
     for (uint32_t i = 0; i < count; i++)
@@ -317,7 +338,7 @@ static void lower_br_table(sbx_x64 *c)
     x64_materialise_top(c, n);
     /* min(index, count) into rax, then the entry's distance from the table. */
     if (reg != RAX) {
-        if (c->owner[RAX] != X64_NO_ENTRY)
+        if (c->owned >> RAX & 1)
             x64_claim(c, RAX);
         x64_move(&c->b, RAX, reg);
     }
@@ -373,10 +394,11 @@ static void select_by(sbx_x64 *c, uint8_t cc)
     x64_push_reg(c, to);
 }
 
-/* What the instruction at c->at does with a condition; eqz before it turns the condition round. */
-void x64_condition(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
+/* A comparison, or a test (`extra`), and what the instruction behind it does with it; eqz before that turns it round. */
+void x64_condition(sbx_x64 *c, const x64_row *row)
 {
-    bool test = info->kind == SBX_KIND_TEST || opcode == SBX_WASM_ref_is_null, turned = test;
+    uint8_t opcode = row->opcode;
+    bool test = row->extra, turned = test;
     x64_entry right = {.place = IN_CONST}, left;
     if (!test)
         right = x64_take(c);
@@ -443,8 +465,10 @@ static void results(sbx_x64 *c, const sbx_functype *type)
         push_types(c, type->types + type->params, type->results);
 }
 
-static void lower_call(sbx_x64 *c, uint32_t function)
+static void lower_call(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
+    uint32_t function = sbx_leb_u32(&c->at);
     const sbx_module *m = c->module;
     const sbx_functype *type = &m->types[m->functions[function]];
     uint32_t base = arguments(c, type);
@@ -466,8 +490,9 @@ static void lower_call(sbx_x64 *c, uint32_t function)
     move_frame(c, base, true);
 }
 
-static void lower_call_indirect(sbx_x64 *c)
+static void lower_call_indirect(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
     uint32_t type_index = sbx_leb_u32(&c->at), table = sbx_leb_u32(&c->at);
     const sbx_functype *type = &c->module->types[type_index];
     x64_entry index = x64_take(c);
@@ -499,39 +524,46 @@ static void lower_call_indirect(sbx_x64 *c)
     move_frame(c, base, true);
 }
 
-static void lower_select(sbx_x64 *c)
+static void lower_select(sbx_x64 *c, const x64_row *row)
 {
+    if (row->opcode == SBX_WASM_select_t)
+        sbx_pass_immediates(&c->at, SBX_IMM_TYPES);
     x64_entry condition = x64_take(c);
     /* Constants and homes are loaded before the test: loads keep flags, but a spill may need its scratch. */
     x64_test_nonzero(c, &condition);
     select_by(c, CC_NE);
 }
 
-void x64_control(sbx_x64 *c, uint32_t opcode)
+static void lower_unreachable(sbx_x64 *c, const x64_row *row)
 {
-    switch (opcode) {
-    case SBX_WASM_unreachable:
-        x64_cold_path(c, COLD_TRAP, SBX_TRAP_UNREACHABLE, x64_jmp(&c->b, 0), 0);
-        dead(c);
-        break;
-    case SBX_WASM_block: new_label(c, LABEL_BLOCK); c->depth++; break;
-    case SBX_WASM_loop: begin_loop(c); break;
-    case SBX_WASM_if: {
-        x64_entry condition = x64_take(c);
-        x64_charge(c);
-        x64_test_nonzero(c, &condition);
-        begin_if(c, CC_NE);
-        break;
-    }
-    case SBX_WASM_else: lower_else(c); break;
-    case SBX_WASM_end: lower_end(c); break;
-    case SBX_WASM_br: lower_br(c, sbx_leb_u32(&c->at)); break;
-    case SBX_WASM_br_if: lower_br_if(c, sbx_leb_u32(&c->at)); break;
-    case SBX_WASM_br_table: lower_br_table(c); break;
-    case SBX_WASM_return: lower_br(c, c->depth - 1); break;
-    case SBX_WASM_call: lower_call(c, sbx_leb_u32(&c->at)); break;
-    case SBX_WASM_call_indirect: lower_call_indirect(c); break;
-    case SBX_WASM_select_t: sbx_pass_immediates(&c->at, SBX_IMM_TYPES); lower_select(c); break;
-    case SBX_WASM_select: lower_select(c); break;
-    }
+    (void)row;
+    x64_cold_path(c, COLD_TRAP, SBX_TRAP_UNREACHABLE, x64_jmp(&c->b, 0), 0);
+    dead(c);
 }
+
+static void lower_block(sbx_x64 *c, const x64_row *row)
+{
+    (void)row;
+    new_label(c, LABEL_BLOCK);
+    c->depth++;
+}
+
+static void lower_if(sbx_x64 *c, const x64_row *row)
+{
+    (void)row;
+    x64_entry condition = x64_take(c);
+    x64_charge(c);
+    x64_test_nonzero(c, &condition);
+    begin_if(c, CC_NE);
+}
+
+const x64_row x64_control_rows[] = {
+    {.opcode = SBX_WASM_unreachable, .emit = lower_unreachable}, {.opcode = SBX_WASM_block, .emit = lower_block},
+    {.opcode = SBX_WASM_loop, .emit = lower_loop}, {.opcode = SBX_WASM_if, .emit = lower_if}, {.opcode = SBX_WASM_else, .emit = lower_else},
+    {.opcode = SBX_WASM_end, .emit = lower_end}, {.opcode = SBX_WASM_br, .emit = lower_br}, {.opcode = SBX_WASM_br_if, .emit = lower_br_if},
+    {.opcode = SBX_WASM_br_table, .emit = lower_br_table}, {.opcode = SBX_WASM_return, .emit = lower_return},
+    {.opcode = SBX_WASM_call, .emit = lower_call}, {.opcode = SBX_WASM_call_indirect, .emit = lower_call_indirect},
+    {.opcode = SBX_WASM_select, .emit = lower_select}, {.opcode = SBX_WASM_select_t, .emit = lower_select},
+    {.opcode = SBX_WASM_ref_is_null, .emit = x64_condition, .extra = true},
+    {.emit = NULL},
+};

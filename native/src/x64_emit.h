@@ -33,16 +33,11 @@ static inline bool x64_room(x64_buffer *b, size_t bytes)
 {
     if (__builtin_expect(b->capacity - b->size >= bytes, 1))
         return true;
-    size_t grown = b->capacity * 2 + bytes + 4096;
-    uint8_t *moved = b->failed ? NULL : sbx_realloc(b->bytes, grown);
-    if (!moved) {
-        b->failed = true;
-        b->size = 0; /* emission goes on into the old block; the caller sees `failed` */
-        return b->capacity >= bytes;
-    }
-    b->bytes = moved;
-    b->capacity = grown;
-    return true;
+    if (!b->failed && sbx_grow(&b->bytes, &b->capacity, b->size + bytes, 1))
+        return true;
+    b->failed = true;
+    b->size = 0; /* emission goes on into the old block; the caller sees `failed` */
+    return b->capacity >= bytes;
 }
 
 static inline void x64_bytes(x64_buffer *b, const void *bytes, size_t n)
@@ -60,50 +55,44 @@ static inline void x64_byte(x64_buffer *b, uint32_t value)
 static inline void x64_u32(x64_buffer *b, uint32_t value) { x64_bytes(b, &value, 4); }
 static inline void x64_u64(x64_buffer *b, uint64_t value) { x64_bytes(b, &value, 8); }
 
-static inline void x64_modrm(uint8_t *out, size_t *n, uint8_t reg, const x64_rm *m)
+/* Addressing bytes; the displacement is written whole, and counts as far as it is needed. */
+static inline uint8_t *x64_modrm(uint8_t *out, uint8_t reg, x64_rm m)
 {
-    uint8_t r = (uint8_t)((reg & 7) << 3);
-    if (!m->memory) {
-        out[(*n)++] = 0xC0 | r | (m->base & 7);
-        return;
+    uint8_t r = (uint8_t)((reg & 7) << 3), base = m.base & 7;
+    if (!m.memory) {
+        *out = 0xC0 | r | base;
+        return out + 1;
     }
-    bool small = m->disp >= -128 && m->disp <= 127, none = !m->disp && (m->base & 7) != RBP;
+    bool small = m.disp == (int8_t)m.disp, none = !m.disp && base != RBP;
     uint8_t mode = none ? 0 : small ? 0x40 : 0x80;
-    if (m->index != NO_REG || (m->base & 7) == RSP) {
-        uint8_t index = m->index == NO_REG ? 4 : m->index & 7;
-        out[(*n)++] = mode | r | 4;
-        out[(*n)++] = (uint8_t)(m->scale << 6 | index << 3 | (m->base & 7));
+    if (m.index != NO_REG || base == RSP) {
+        *out++ = mode | r | 4;
+        *out++ = (uint8_t)(m.scale << 6 | (m.index == NO_REG ? 4 : m.index & 7) << 3 | base);
     } else {
-        out[(*n)++] = mode | r | (m->base & 7);
+        *out++ = mode | r | base;
     }
-    if (mode == 0x40) {
-        out[(*n)++] = (uint8_t)m->disp;
-    } else if (mode == 0x80) {
-        memcpy(out + *n, &m->disp, 4);
-        *n += 4;
-    }
+    memcpy(out, &m.disp, 4);
+    return out + (none ? 0 : small ? 1 : 4);
 }
 
-/* One instruction: `reg` is a register or an opcode extension (/digit). */
-static inline void x64_op(x64_buffer *b, uint32_t op, uint8_t flags, uint8_t reg, x64_rm m)
+/* One instruction: `reg` is a register or an opcode extension (/digit). Inlined, for most of it is known where it is called. */
+static inline __attribute__((always_inline)) void x64_op(x64_buffer *b, uint32_t op, uint8_t flags, uint8_t reg, x64_rm m)
 {
     if (!x64_room(b, 24))
         return;
-    uint8_t *out = b->bytes + b->size;
-    size_t n = 0;
+    uint8_t *start = b->bytes + b->size, *out = start;
     if (op >> 24)
-        out[n++] = (uint8_t)(op >> 24);
-    uint8_t rex = (flags & W ? 8 : 0) | (reg & 8 ? 4 : 0) | (m.memory && m.index != NO_REG && m.index & 8 ? 2 : 0) | (m.base & 8 ? 1 : 0);
+        *out++ = (uint8_t)(op >> 24);
+    uint8_t rex = (flags & W ? 8 : 0) | (reg & 8) >> 1 | (m.memory && m.index != NO_REG ? (m.index & 8) >> 2 : 0) | (m.base & 8) >> 3;
     bool forced = flags & BYTE_REG && ((reg >= RSP && reg <= RDI) || (!m.memory && m.base >= RSP && m.base <= RDI));
-    if (rex || forced)
-        out[n++] = 0x40 | rex;
+    *out = 0x40 | rex;
+    out += rex || forced;
     if (op & 0xFF0000)
-        out[n++] = (uint8_t)(op >> 16);
+        *out++ = (uint8_t)(op >> 16);
     if (op & 0xFF00)
-        out[n++] = (uint8_t)(op >> 8);
-    out[n++] = (uint8_t)op;
-    x64_modrm(out, &n, reg, &m);
-    b->size += n;
+        *out++ = (uint8_t)(op >> 8);
+    *out++ = (uint8_t)op;
+    b->size += (size_t)(x64_modrm(out, reg, m) - start);
 }
 
 /* Register to register and constant moves. */

@@ -2,44 +2,44 @@
 #include "x64.h"
 
 /* Scalar instructions by width: f32 with prefix F3, f64 with F2; packed logic without and with 66. */
-static uint32_t scalar(bool wide, uint8_t opcode) { return OP(wide ? 0xF2 : 0xF3, 0x0F, opcode); }
-static uint32_t packed(bool wide, uint8_t opcode) { return OP(wide ? 0x66 : 0, 0x0F, opcode); }
+#define SCALAR(wide, opcode) OP((wide) ? 0xF2 : 0xF3, 0x0F, opcode)
+#define PACKED(wide, opcode) OP((wide) ? 0x66 : 0, 0x0F, opcode)
 
 static bool in_pin(const sbx_x64 *c, const x64_entry *e, uint8_t pin)
 {
     return e->place == IN_LOCAL && c->local_pin[e->local] == pin;
 }
 
-static void binary(sbx_x64 *c, uint8_t opcode, bool wide)
+static void binary(sbx_x64 *c, const x64_row *row)
 {
     x64_entry b = x64_take(c), a = x64_take(c);
     uint8_t pin = x64_hint(c, CLASS_FLOAT), to = pin;
     if (pin != NO_REG && in_pin(c, &b, pin) && !in_pin(c, &a, pin))
         pin = NO_REG;
     if (pin == NO_REG) {
-        c->hint_local = -1;
         to = x64_in_temp(c, &a);
     } else {
         x64_into(c, pin, &a);
     }
-    x64_op(&c->b, scalar(wide, opcode), 0, to, x64_as_rm(c, &b));
+    x64_op(&c->b, row->op, 0, to, x64_as_rm(c, &b));
     x64_finish(c, to);
 }
 
 /* min and max (specification 4.3.3): the instruction answers its second operand for NaN and for zeros of either sign. */
-static void minimum(sbx_x64 *c, bool maximum, bool wide)
+static void minimum(sbx_x64 *c, const x64_row *row)
 {
+    bool maximum = row->extra, wide = row->flags & W;
     x64_entry b = x64_take(c), a = x64_take(c);
     uint8_t to = x64_in_temp(c, &a), other = x64_in_reg(c, &b);
-    x64_op(&c->b, packed(wide, 0x2E), 0, to, x64_reg(other));
+    x64_op(&c->b, PACKED(wide, 0x2E), 0, to, x64_reg(other));
     size_t nan = x64_jcc(&c->b, CC_P, 0), equal = x64_jcc(&c->b, CC_E, 0);
-    x64_op(&c->b, scalar(wide, maximum ? 0x5F : 0x5D), 0, to, x64_reg(other));
+    x64_op(&c->b, SCALAR(wide, maximum ? 0x5F : 0x5D), 0, to, x64_reg(other));
     size_t done = x64_jmp(&c->b, 0);
     x64_patch(&c->b, equal, c->b.size);
-    x64_op(&c->b, packed(wide, maximum ? 0x54 : 0x56), 0, to, x64_reg(other)); /* and: +0 wins; or: -0 wins */
+    x64_op(&c->b, PACKED(wide, maximum ? 0x54 : 0x56), 0, to, x64_reg(other)); /* and: +0 wins; or: -0 wins */
     size_t equal_done = x64_jmp(&c->b, 0);
     x64_patch(&c->b, nan, c->b.size);
-    x64_op(&c->b, scalar(wide, 0x58), 0, to, x64_reg(other));
+    x64_op(&c->b, SCALAR(wide, 0x58), 0, to, x64_reg(other));
     x64_patch(&c->b, done, c->b.size);
     x64_patch(&c->b, equal_done, c->b.size);
     x64_push_reg(c, to);
@@ -51,17 +51,20 @@ static void load_mask(sbx_x64 *c, uint8_t xmm, uint64_t mask)
     x64_op(&c->b, OP(0x66, 0x0F, 0x6E), W, xmm, x64_reg(SCRATCH));
 }
 
-static void sign_operation(sbx_x64 *c, uint8_t opcode, uint64_t mask)
+/* abs: and with all but the sign; neg: exclusive or with the sign. */
+static void sign_operation(sbx_x64 *c, const x64_row *row)
 {
+    uint64_t sign = row->flags & W ? 1ull << 63 : 1ull << 31, mask = row->extra == 0x54 ? sign - 1 : sign;
     x64_entry a = x64_take(c);
     uint8_t to = x64_in_temp(c, &a);
     load_mask(c, XSCRATCH, mask);
-    x64_op(&c->b, OP(0, 0x0F, opcode), 0, to, x64_reg(XSCRATCH)); /* andps, xorps */
+    x64_op(&c->b, OP(0, 0x0F, row->extra), 0, to, x64_reg(XSCRATCH)); /* andps, xorps */
     x64_push_reg(c, to);
 }
 
-static void copy_sign(sbx_x64 *c, bool wide)
+static void copy_sign(sbx_x64 *c, const x64_row *row)
 {
+    bool wide = row->flags & W;
     x64_entry b = x64_take(c), a = x64_take(c);
     uint8_t to = x64_in_temp(c, &a), sign = x64_in_reg(c, &b);
     load_mask(c, XSCRATCH, wide ? INT64_MAX : INT32_MAX);
@@ -71,8 +74,9 @@ static void copy_sign(sbx_x64 *c, bool wide)
     x64_push_reg(c, to);
 }
 
-/* One operand to a float destination. With `clear` the destination's old value must not be waited for. */
-static void to_float(sbx_x64 *c, uint32_t op, uint8_t flags, bool clear)
+/* One operand to a float destination. With CLEAR the destination's old value must not be waited for. */
+enum { CLEAR = 1 };
+static void to_float(sbx_x64 *c, const x64_row *row)
 {
     x64_entry a = x64_take(c);
     x64_rm from = x64_as_rm(c, &a);
@@ -80,27 +84,29 @@ static void to_float(sbx_x64 *c, uint32_t op, uint8_t flags, bool clear)
     if (pin == NO_REG)
         to = a.place == IN_REG && a.cls == CLASS_FLOAT ? a.reg : x64_alloc(c, CLASS_FLOAT);
     bool same = !from.memory && from.base == to;
-    if (clear && !same)
+    if (row->extra == CLEAR && !same)
         x64_op(&c->b, OP(0, 0x0F, 0x57), 0, to, x64_reg(to));
-    x64_op(&c->b, op, flags, to, from);
+    x64_op(&c->b, row->op, row->flags, to, from);
     x64_finish(c, to);
 }
 
-static bool round_to(sbx_x64 *c, uint8_t mode, bool wide)
+static void round_to(sbx_x64 *c, const x64_row *row)
 {
-    if (!(c->cpu & CPU_SSE41))
-        return false;
+    if (!(c->cpu & CPU_SSE41)) {
+        x64_by_runtime(c, row);
+        return;
+    }
     x64_entry a = x64_take(c);
     x64_rm from = x64_as_rm(c, &a);
     uint8_t to = a.place == IN_REG ? a.reg : x64_alloc(c, CLASS_FLOAT);
-    x64_op(&c->b, OP(0x66, 0x0F3A, wide ? 0x0B : 0x0A), 0, to, from);
-    x64_byte(&c->b, mode | 8); /* no precision exception */
+    x64_op(&c->b, OP(0x66, 0x0F3A, row->flags & W ? 0x0B : 0x0A), 0, to, from);
+    x64_byte(&c->b, row->extra | 8); /* no precision exception */
     x64_push_reg(c, to);
-    return true;
 }
 
-static void to_int(sbx_x64 *c, uint8_t flags)
+static void to_int(sbx_x64 *c, const x64_row *row)
 {
+    uint8_t flags = row->flags;
     x64_entry a = x64_take(c);
     if (a.place != IN_REG && a.place != IN_LOCAL) { /* bits at home or constant: an integer load does it */
         uint8_t reg = x64_alloc(c, CLASS_INT);
@@ -118,11 +124,13 @@ static void to_int(sbx_x64 *c, uint8_t flags)
 }
 
 /* Truncation that traps: through a 64-bit integer, which the instruction makes INT64_MIN of when the value does not fit. */
-static void truncate(sbx_x64 *c, bool wide, bool is_signed, bool to_long)
+enum { SIGNED = 1, LONG = 2 };
+static void truncate(sbx_x64 *c, const x64_row *row)
 {
+    bool wide = row->flags & W, is_signed = row->extra & SIGNED, to_long = row->extra & LONG;
     x64_entry a = x64_take(c);
     uint8_t from = x64_in_reg(c, &a), to = x64_alloc(c, CLASS_INT);
-    x64_op(&c->b, scalar(wide, 0x2C), W, to, x64_reg(from));
+    x64_op(&c->b, SCALAR(wide, 0x2C), W, to, x64_reg(from));
     if (to_long) {
         x64_move_constant(&c->b, SCRATCH, (uint64_t)INT64_MIN);
         x64_op(&c->b, 0x3B, W, to, x64_reg(SCRATCH));
@@ -143,7 +151,7 @@ void x64_cold_truncate(sbx_x64 *c, const x64_cold *cold)
     uint8_t from = XMM(cold->value & 31);
     bool wide = cold->value & 32;
     load_mask(c, XSCRATCH, wide ? 0xC3E0000000000000u : 0xDF000000u);
-    x64_op(&c->b, packed(wide, 0x2E), 0, from, x64_reg(XSCRATCH));
+    x64_op(&c->b, PACKED(wide, 0x2E), 0, from, x64_reg(XSCRATCH));
     size_t nan = x64_jcc(&c->b, CC_P, 0);
     if (cold->value & 64)
         x64_patch(&c->b, x64_jcc(&c->b, CC_E, 0), cold->back);
@@ -156,40 +164,29 @@ void x64_cold_truncate(sbx_x64 *c, const x64_cold *cold)
     x64_call(&c->b, c->stubs.trap);
 }
 
-bool x64_float(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
-{
-    bool wide = info->params[0] == SBX_F64;
-    switch (opcode) {
-    case SBX_WASM_f32_add: case SBX_WASM_f64_add: binary(c, 0x58, wide); return true;
-    case SBX_WASM_f32_sub: case SBX_WASM_f64_sub: binary(c, 0x5C, wide); return true;
-    case SBX_WASM_f32_mul: case SBX_WASM_f64_mul: binary(c, 0x59, wide); return true;
-    case SBX_WASM_f32_div: case SBX_WASM_f64_div: binary(c, 0x5E, wide); return true;
-    case SBX_WASM_f32_min: case SBX_WASM_f64_min: minimum(c, false, wide); return true;
-    case SBX_WASM_f32_max: case SBX_WASM_f64_max: minimum(c, true, wide); return true;
-    case SBX_WASM_f32_copysign: case SBX_WASM_f64_copysign: copy_sign(c, wide); return true;
-    case SBX_WASM_f32_abs: sign_operation(c, 0x54, INT32_MAX); return true;
-    case SBX_WASM_f64_abs: sign_operation(c, 0x54, INT64_MAX); return true;
-    case SBX_WASM_f32_neg: sign_operation(c, 0x57, 0x80000000u); return true;
-    case SBX_WASM_f64_neg: sign_operation(c, 0x57, 0x8000000000000000u); return true;
-    case SBX_WASM_f32_sqrt: case SBX_WASM_f64_sqrt: to_float(c, scalar(wide, 0x51), 0, true); return true;
-    case SBX_WASM_f32_nearest: case SBX_WASM_f64_nearest: return round_to(c, 0, wide);
-    case SBX_WASM_f32_floor: case SBX_WASM_f64_floor: return round_to(c, 1, wide);
-    case SBX_WASM_f32_ceil: case SBX_WASM_f64_ceil: return round_to(c, 2, wide);
-    case SBX_WASM_f32_trunc: case SBX_WASM_f64_trunc: return round_to(c, 3, wide);
-    case SBX_WASM_f64_promote_f32: to_float(c, scalar(false, 0x5A), 0, true); return true;
-    case SBX_WASM_f32_demote_f64: to_float(c, scalar(true, 0x5A), 0, true); return true;
-    case SBX_WASM_f32_convert_i32_s: to_float(c, scalar(false, 0x2A), 0, true); return true;
-    case SBX_WASM_f64_convert_i32_s: to_float(c, scalar(true, 0x2A), 0, true); return true;
+#define BOTH(name, emitter, opcode_byte, more)                                                         \
+    {.opcode = SBX_WASM_f32_##name, .emit = emitter, .op = SCALAR(false, opcode_byte), .extra = more}, \
+    {.opcode = SBX_WASM_f64_##name, .emit = emitter, .op = SCALAR(true, opcode_byte), .extra = more, .flags = W}
+#define CONVERT(name, wide_float, opcode_byte, wide_int) \
+    {.opcode = SBX_WASM_##name, .emit = to_float, .op = SCALAR(wide_float, opcode_byte), .flags = wide_int, .extra = CLEAR}
+const x64_row x64_float_rows[] = {
+    BOTH(add, binary, 0x58, 0), BOTH(sub, binary, 0x5C, 0), BOTH(mul, binary, 0x59, 0), BOTH(div, binary, 0x5E, 0),
+    BOTH(min, minimum, 0, false), BOTH(max, minimum, 0, true), BOTH(copysign, copy_sign, 0, 0),
+    BOTH(abs, sign_operation, 0, 0x54), BOTH(neg, sign_operation, 0, 0x57),
+    BOTH(nearest, round_to, 0, 0), BOTH(floor, round_to, 0, 1), BOTH(ceil, round_to, 0, 2), BOTH(trunc, round_to, 0, 3),
+    CONVERT(f32_sqrt, false, 0x51, 0), CONVERT(f64_sqrt, true, 0x51, 0),
+    CONVERT(f64_promote_f32, false, 0x5A, 0), CONVERT(f32_demote_f64, true, 0x5A, 0),
+    CONVERT(f32_convert_i32_s, false, 0x2A, 0), CONVERT(f64_convert_i32_s, true, 0x2A, 0),
+    CONVERT(f32_convert_i64_s, false, 0x2A, W), CONVERT(f64_convert_i64_s, true, 0x2A, W),
     /* An i32 is zero-extended: as a 64-bit integer it is the unsigned number. */
-    case SBX_WASM_f32_convert_i32_u: case SBX_WASM_f32_convert_i64_s: to_float(c, scalar(false, 0x2A), W, true); return true;
-    case SBX_WASM_f64_convert_i32_u: case SBX_WASM_f64_convert_i64_s: to_float(c, scalar(true, 0x2A), W, true); return true;
-    case SBX_WASM_f32_reinterpret_i32: to_float(c, OP(0x66, 0x0F, 0x6E), 0, false); return true;
-    case SBX_WASM_f64_reinterpret_i64: to_float(c, OP(0x66, 0x0F, 0x6E), W, false); return true;
-    case SBX_WASM_i32_reinterpret_f32: to_int(c, 0); return true;
-    case SBX_WASM_i64_reinterpret_f64: to_int(c, W); return true;
-    case SBX_WASM_i32_trunc_f32_s: case SBX_WASM_i32_trunc_f64_s: truncate(c, wide, true, false); return true;
-    case SBX_WASM_i32_trunc_f32_u: case SBX_WASM_i32_trunc_f64_u: truncate(c, wide, false, false); return true;
-    case SBX_WASM_i64_trunc_f32_s: case SBX_WASM_i64_trunc_f64_s: truncate(c, wide, true, true); return true;
-    default: return false;
-    }
-}
+    CONVERT(f32_convert_i32_u, false, 0x2A, W), CONVERT(f64_convert_i32_u, true, 0x2A, W),
+    {.opcode = SBX_WASM_f32_reinterpret_i32, .emit = to_float, .op = OP(0x66, 0x0F, 0x6E)},
+    {.opcode = SBX_WASM_f64_reinterpret_i64, .emit = to_float, .op = OP(0x66, 0x0F, 0x6E), .flags = W},
+    {.opcode = SBX_WASM_i32_reinterpret_f32, .emit = to_int}, {.opcode = SBX_WASM_i64_reinterpret_f64, .emit = to_int, .flags = W},
+    {.opcode = SBX_WASM_i32_trunc_f32_s, .emit = truncate, .extra = SIGNED},
+    {.opcode = SBX_WASM_i32_trunc_f64_s, .emit = truncate, .extra = SIGNED, .flags = W},
+    {.opcode = SBX_WASM_i32_trunc_f32_u, .emit = truncate}, {.opcode = SBX_WASM_i32_trunc_f64_u, .emit = truncate, .flags = W},
+    {.opcode = SBX_WASM_i64_trunc_f32_s, .emit = truncate, .extra = SIGNED | LONG},
+    {.opcode = SBX_WASM_i64_trunc_f64_s, .emit = truncate, .extra = SIGNED | LONG, .flags = W},
+    {.emit = NULL},
+};

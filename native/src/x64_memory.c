@@ -32,28 +32,27 @@ static x64_rm address(sbx_x64 *c, const x64_entry *e, uint64_t offset, uint32_t 
     return x64_indexed(MEMORY, index, 0, (int32_t)offset);
 }
 
-static const struct load { uint32_t op; uint8_t flags; } loads[] = {
-    [SBX_WASM_i32_load - 0x28] = {0x8B, 0}, [SBX_WASM_i64_load - 0x28] = {0x8B, W},
-    [SBX_WASM_f32_load - 0x28] = {OP(0xF3, 0x0F, 0x10), 0}, [SBX_WASM_f64_load - 0x28] = {OP(0xF2, 0x0F, 0x10), 0},
-    [SBX_WASM_i32_load8_s - 0x28] = {OP(0, 0x0F, 0xBE), 0}, [SBX_WASM_i32_load8_u - 0x28] = {OP(0, 0x0F, 0xB6), 0},
-    [SBX_WASM_i32_load16_s - 0x28] = {OP(0, 0x0F, 0xBF), 0}, [SBX_WASM_i32_load16_u - 0x28] = {OP(0, 0x0F, 0xB7), 0},
-    [SBX_WASM_i64_load8_s - 0x28] = {OP(0, 0x0F, 0xBE), W}, [SBX_WASM_i64_load8_u - 0x28] = {OP(0, 0x0F, 0xB6), 0},
-    [SBX_WASM_i64_load16_s - 0x28] = {OP(0, 0x0F, 0xBF), W}, [SBX_WASM_i64_load16_u - 0x28] = {OP(0, 0x0F, 0xB7), 0},
-    [SBX_WASM_i64_load32_s - 0x28] = {0x63, W}, [SBX_WASM_i64_load32_u - 0x28] = {0x8B, 0},
-};
-
-static void load(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
+/* memarg: the alignment does not matter. */
+static uint64_t read_offset(sbx_x64 *c)
 {
     sbx_leb_u32(&c->at);
-    uint64_t offset = sbx_leb_u64(&c->at);
+    return sbx_leb_u64(&c->at);
+}
+
+static inline void load(sbx_x64 *c, const x64_row *row, uint8_t cls)
+{
+    uint64_t offset = read_offset(c);
     x64_entry e = x64_take(c);
-    x64_rm from = address(c, &e, offset, info->width);
-    uint8_t cls = x64_class(info->result), pin = x64_hint(c, cls);
+    x64_rm from = address(c, &e, offset, row->extra);
+    uint8_t pin = x64_hint(c, cls);
     uint8_t to = pin != NO_REG ? pin : cls == CLASS_INT && e.place == IN_REG ? e.reg : x64_alloc(c, cls);
     x64_mark(c, c->instruction);
-    x64_op(&c->b, loads[opcode - 0x28].op, loads[opcode - 0x28].flags, to, from);
+    x64_op(&c->b, row->op, row->flags, to, from);
     x64_finish(c, to);
 }
+
+static void load_int(sbx_x64 *c, const x64_row *row) { load(c, row, CLASS_INT); }
+static void load_float(sbx_x64 *c, const x64_row *row) { load(c, row, CLASS_FLOAT); }
 
 static void store_constant(sbx_x64 *c, x64_rm to, uint64_t bits, uint8_t width)
 {
@@ -69,25 +68,21 @@ static void store_constant(sbx_x64 *c, x64_rm to, uint64_t bits, uint8_t width)
         x64_u32(&c->b, (uint32_t)bits);
 }
 
-static void store(sbx_x64 *c, const sbx_op_info *info)
+static void store(sbx_x64 *c, const x64_row *row)
 {
-    sbx_leb_u32(&c->at);
-    uint64_t offset = sbx_leb_u64(&c->at);
+    uint8_t width = row->extra;
+    uint64_t offset = read_offset(c);
     x64_entry value = x64_take(c), e = x64_take(c);
-    x64_rm to = address(c, &e, offset, info->width);
-    if (value.place == IN_CONST && (info->width < 8 || (int64_t)value.bits == (int32_t)value.bits)) {
-        store_constant(c, to, value.bits, info->width);
+    x64_rm to = address(c, &e, offset, width);
+    if (value.place == IN_CONST && (width < 8 || (int64_t)value.bits == (int32_t)value.bits)) {
+        store_constant(c, to, value.bits, width);
         return;
     }
     uint8_t from = x64_in_reg(c, &value);
     x64_mark(c, c->instruction);
-    if (from >= XMM0) {
-        x64_op(&c->b, OP(info->width == 8 ? 0xF2 : 0xF3, 0x0F, 0x11), 0, from, to);
-        return;
-    }
-    if (info->width == 2)
+    if (width == 2)
         x64_byte(&c->b, 0x66);
-    x64_op(&c->b, info->width == 1 ? 0x88 : 0x89, info->width == 8 ? W : info->width == 1 ? BYTE_REG : 0, from, to);
+    x64_op(&c->b, row->op, row->flags, from, to);
 }
 
 static x64_rm global(sbx_x64 *c, uint32_t index)
@@ -100,34 +95,26 @@ static x64_rm global(sbx_x64 *c, uint32_t index)
     return x64_mem(SCRATCH, 0);
 }
 
-static void global_get(sbx_x64 *c, uint32_t index)
+static void global_get(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
+    uint32_t index = sbx_leb_u32(&c->at);
     uint8_t cls = x64_class(c->module->globals[index].type), pin = x64_hint(c, cls);
     uint8_t to = pin != NO_REG ? pin : x64_alloc(c, cls);
     x64_load64(&c->b, to, global(c, index));
     x64_finish(c, to);
 }
 
-static void global_set(sbx_x64 *c, uint32_t index)
+static void global_set(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
+    uint32_t index = sbx_leb_u32(&c->at);
     x64_entry e = x64_take(c);
     uint8_t from = x64_in_reg(c, &e);
     if (c->module->globals[index].type == SBX_F32) /* the upper half of a register may hold anything, a global's is zero */
         x64_op(&c->b, OP(0x66, 0x0F, 0x7E), 0, from, global(c, index));
     else
         x64_store64(&c->b, global(c, index), from);
-}
-
-void x64_access(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
-{
-    if (info->kind == SBX_KIND_LOAD)
-        load(c, opcode, info);
-    else if (info->kind == SBX_KIND_STORE)
-        store(c, info);
-    else if (opcode == SBX_WASM_global_get)
-        global_get(c, sbx_leb_u32(&c->at));
-    else
-        global_set(c, sbx_leb_u32(&c->at));
 }
 
 /* Lets the run time do an instruction: `params` operands at home, the result (class, or -1 for none) in the first one's place. */
@@ -146,3 +133,26 @@ void x64_runtime(sbx_x64 *c, uint32_t opcode, uint32_t params, uint32_t one, uin
     if (result >= 0)
         x64_push_home(c, (uint8_t)result);
 }
+
+void x64_by_runtime(sbx_x64 *c, const x64_row *row)
+{
+    const sbx_op_info *info = sbx_op_info_of(row->opcode);
+    x64_runtime(c, row->opcode, info->param_count, 0, 0, x64_class(info->result));
+}
+
+#define ACCESS(name, emitter, operation, rex, bytes) {.opcode = SBX_WASM_##name, .emit = emitter, .op = operation, .flags = rex, .extra = bytes}
+const x64_row x64_memory_rows[] = {
+    ACCESS(i32_load, load_int, 0x8B, 0, 4), ACCESS(i64_load, load_int, 0x8B, W, 8),
+    ACCESS(f32_load, load_float, OP(0xF3, 0x0F, 0x10), 0, 4), ACCESS(f64_load, load_float, OP(0xF2, 0x0F, 0x10), 0, 8),
+    ACCESS(i32_load8_s, load_int, OP(0, 0x0F, 0xBE), 0, 1), ACCESS(i32_load8_u, load_int, OP(0, 0x0F, 0xB6), 0, 1),
+    ACCESS(i32_load16_s, load_int, OP(0, 0x0F, 0xBF), 0, 2), ACCESS(i32_load16_u, load_int, OP(0, 0x0F, 0xB7), 0, 2),
+    ACCESS(i64_load8_s, load_int, OP(0, 0x0F, 0xBE), W, 1), ACCESS(i64_load8_u, load_int, OP(0, 0x0F, 0xB6), 0, 1),
+    ACCESS(i64_load16_s, load_int, OP(0, 0x0F, 0xBF), W, 2), ACCESS(i64_load16_u, load_int, OP(0, 0x0F, 0xB7), 0, 2),
+    ACCESS(i64_load32_s, load_int, 0x63, W, 4), ACCESS(i64_load32_u, load_int, 0x8B, 0, 4),
+    ACCESS(i32_store, store, 0x89, 0, 4), ACCESS(i64_store, store, 0x89, W, 8),
+    ACCESS(f32_store, store, OP(0xF3, 0x0F, 0x11), 0, 4), ACCESS(f64_store, store, OP(0xF2, 0x0F, 0x11), 0, 8),
+    ACCESS(i32_store8, store, 0x88, BYTE_REG, 1), ACCESS(i32_store16, store, 0x89, 0, 2), ACCESS(i64_store8, store, 0x88, BYTE_REG, 1),
+    ACCESS(i64_store16, store, 0x89, 0, 2), ACCESS(i64_store32, store, 0x89, 0, 4),
+    {.opcode = SBX_WASM_global_get, .emit = global_get}, {.opcode = SBX_WASM_global_set, .emit = global_set},
+    {.emit = NULL},
+};

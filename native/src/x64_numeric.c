@@ -1,8 +1,6 @@
 /* Integer arithmetic of the compiled tier. */
 #include "x64.h"
 
-typedef struct alu { uint8_t opcode, digit; bool commutative; } alu;
-
 static bool fits(const x64_entry *e, bool wide)
 {
     return e->place == IN_CONST && (!wide || (int64_t)e->bits == (int32_t)e->bits);
@@ -33,7 +31,6 @@ static uint8_t destination(sbx_x64 *c, x64_entry *a, x64_entry *b, bool commutat
             pin = NO_REG;
     }
     if (pin == NO_REG) {
-        c->hint_local = -1;
         return x64_in_temp(c, a);
     }
     x64_into(c, pin, a);
@@ -64,21 +61,25 @@ static bool add_by_lea(sbx_x64 *c, x64_entry *a, x64_entry *b, bool wide)
     return true;
 }
 
-static void binary(sbx_x64 *c, alu op, bool wide)
+/* Of the operations with an immediate form: add 0, or 1, and 4, sub 5, xor 6. Their opcode with a register is 8 * digit + 3. */
+static void arithmetic(sbx_x64 *c, const x64_row *row)
 {
+    uint8_t digit = row->extra;
+    bool wide = row->flags & W;
     x64_entry b = x64_take(c), a = x64_take(c);
-    if (op.opcode == 0x03 && add_by_lea(c, &a, &b, wide))
+    if (digit == 0 && add_by_lea(c, &a, &b, wide))
         return;
-    uint8_t to = destination(c, &a, &b, op.commutative);
+    uint8_t to = destination(c, &a, &b, digit != 5);
     if (fits(&b, wide))
-        x64_alu_constant(&c->b, op.digit, wide, x64_reg(to), (int32_t)b.bits);
+        x64_alu_constant(&c->b, digit, wide, x64_reg(to), (int32_t)b.bits);
     else
-        x64_op(&c->b, op.opcode, wide, to, x64_as_rm(c, &b));
+        x64_op(&c->b, 8u * digit + 3, wide, to, x64_as_rm(c, &b));
     x64_finish(c, to);
 }
 
-static void multiply(sbx_x64 *c, bool wide)
+static void multiply(sbx_x64 *c, const x64_row *row)
 {
+    bool wide = row->flags & W;
     x64_entry b = x64_take(c), a = x64_take(c);
     if (a.place == IN_CONST)
         exchange(&a, &b);
@@ -96,8 +97,10 @@ static void multiply(sbx_x64 *c, bool wide)
 }
 
 /* shl 4, shr 5, sar 7, rol 0, ror 1. */
-static void shift(sbx_x64 *c, uint8_t digit, bool wide)
+static void shift(sbx_x64 *c, const x64_row *row)
 {
+    uint8_t digit = row->extra;
+    bool wide = row->flags & W;
     x64_entry b = x64_take(c), a = x64_take(c);
     if (b.place != IN_CONST)
         x64_into(c, SCRATCH, &b); /* before a pin that it may live in is written */
@@ -113,18 +116,19 @@ static void shift(sbx_x64 *c, uint8_t digit, bool wide)
 }
 
 /* Divisor in rcx, dividend in rax, rdx free: what the instruction wants. */
-static void divide(sbx_x64 *c, bool is_signed, bool remainder, bool wide)
+enum { SIGNED = 1, REMAINDER = 2 };
+static void divide(sbx_x64 *c, const x64_row *row)
 {
+    bool is_signed = row->extra & SIGNED, remainder = row->extra & REMAINDER, wide = row->flags & W;
     x64_entry b = x64_take(c), a = x64_take(c);
     bool constant = b.place == IN_CONST;
     int64_t value = wide ? (int64_t)b.bits : (int32_t)b.bits;
     x64_into(c, SCRATCH, &b);
     x64_claim(c, RDX);
-    if (c->owner[RAX] != X64_NO_ENTRY)
+    if (c->owned >> RAX & 1)
         x64_claim(c, RAX);
     x64_into(c, RAX, &a);
     c->locked |= 1u << RAX;
-    c->hint_local = -1;
     if (!constant || !value) {
         x64_op(&c->b, 0x85, wide, SCRATCH, x64_reg(SCRATCH));
         x64_trap_if(c, CC_E, SBX_TRAP_DIVIDE_BY_ZERO);
@@ -157,30 +161,33 @@ static void divide(sbx_x64 *c, bool is_signed, bool remainder, bool wide)
 }
 
 /* One-operand instructions with a destination of their own. */
-static void unary(sbx_x64 *c, uint32_t op, uint8_t flags)
+static void unary(sbx_x64 *c, const x64_row *row)
 {
+    uint8_t flags = row->flags;
     x64_entry a = x64_take(c);
     x64_rm from = flags & BYTE_REG ? x64_reg(x64_in_reg(c, &a)) : x64_as_rm(c, &a);
     uint8_t pin = x64_hint(c, CLASS_INT), to = pin != NO_REG ? pin : a.place == IN_REG ? a.reg : x64_alloc(c, CLASS_INT);
-    x64_op(&c->b, op, flags, to, from);
+    x64_op(&c->b, row->op, flags, to, from);
     x64_finish(c, to);
 }
 
-static bool counted(sbx_x64 *c, uint32_t cpu, uint8_t opcode, bool wide)
+/* Bits counted by an instruction that not every processor has. */
+static void count(sbx_x64 *c, const x64_row *row)
 {
-    if (!(c->cpu & cpu))
-        return false;
+    if (!(c->cpu & row->extra)) {
+        x64_by_runtime(c, row);
+        return;
+    }
     x64_entry a = x64_take(c);
     x64_rm from = x64_as_rm(c, &a);
     uint8_t to = x64_alloc(c, CLASS_INT); /* another register: these have a false dependence on it, and bits that stay */
-    x64_op(&c->b, OP(0xF3, 0x0F, opcode), wide, to, from);
-    c->hint_local = -1;
-    x64_finish(c, to);
-    return true;
+    x64_op(&c->b, row->op, row->flags, to, from);
+    x64_push_reg(c, to);
 }
 
-static void wrap(sbx_x64 *c)
+static void wrap(sbx_x64 *c, const x64_row *row)
 {
+    (void)row;
     x64_entry a = x64_take(c);
     if (a.place == IN_CONST) {
         x64_push_const(c, CLASS_INT, (uint32_t)a.bits);
@@ -192,38 +199,25 @@ static void wrap(sbx_x64 *c)
     x64_finish(c, to);
 }
 
-bool x64_numeric(sbx_x64 *c, uint32_t opcode, const sbx_op_info *info)
-{
-    static const alu add = {0x03, 0, true}, sub = {0x2B, 5, false}, and = {0x23, 4, true}, or = {0x0B, 1, true}, xor = {0x33, 6, true};
-    bool wide = info->params[0] == SBX_I64;
-    switch (opcode) {
-    case SBX_WASM_i32_add: case SBX_WASM_i64_add: binary(c, add, wide); return true;
-    case SBX_WASM_i32_sub: case SBX_WASM_i64_sub: binary(c, sub, wide); return true;
-    case SBX_WASM_i32_and: case SBX_WASM_i64_and: binary(c, and, wide); return true;
-    case SBX_WASM_i32_or: case SBX_WASM_i64_or: binary(c, or, wide); return true;
-    case SBX_WASM_i32_xor: case SBX_WASM_i64_xor: binary(c, xor, wide); return true;
-    case SBX_WASM_i32_mul: case SBX_WASM_i64_mul: multiply(c, wide); return true;
-    case SBX_WASM_i32_shl: case SBX_WASM_i64_shl: shift(c, 4, wide); return true;
-    case SBX_WASM_i32_shr_u: case SBX_WASM_i64_shr_u: shift(c, 5, wide); return true;
-    case SBX_WASM_i32_shr_s: case SBX_WASM_i64_shr_s: shift(c, 7, wide); return true;
-    case SBX_WASM_i32_rotl: case SBX_WASM_i64_rotl: shift(c, 0, wide); return true;
-    case SBX_WASM_i32_rotr: case SBX_WASM_i64_rotr: shift(c, 1, wide); return true;
-    case SBX_WASM_i32_div_s: case SBX_WASM_i64_div_s: divide(c, true, false, wide); return true;
-    case SBX_WASM_i32_div_u: case SBX_WASM_i64_div_u: divide(c, false, false, wide); return true;
-    case SBX_WASM_i32_rem_s: case SBX_WASM_i64_rem_s: divide(c, true, true, wide); return true;
-    case SBX_WASM_i32_rem_u: case SBX_WASM_i64_rem_u: divide(c, false, true, wide); return true;
-    case SBX_WASM_i32_clz: case SBX_WASM_i64_clz: return counted(c, CPU_LZCNT, 0xBD, wide);
-    case SBX_WASM_i32_ctz: case SBX_WASM_i64_ctz: return counted(c, CPU_BMI1, 0xBC, wide);
-    case SBX_WASM_i32_popcnt: case SBX_WASM_i64_popcnt: return counted(c, CPU_POPCNT, 0xB8, wide);
-    case SBX_WASM_i32_wrap_i64: case SBX_WASM_i64_extend_i32_u: wrap(c); return true;
-    case SBX_WASM_i64_extend_i32_s: case SBX_WASM_i64_extend32_s: unary(c, 0x63, W); return true;
-    case SBX_WASM_i32_extend8_s: unary(c, OP(0, 0x0F, 0xBE), BYTE_REG); return true;
-    case SBX_WASM_i32_extend16_s: unary(c, OP(0, 0x0F, 0xBF), 0); return true;
-    case SBX_WASM_i64_extend8_s: unary(c, OP(0, 0x0F, 0xBE), W | BYTE_REG); return true;
-    case SBX_WASM_i64_extend16_s: unary(c, OP(0, 0x0F, 0xBF), W); return true;
-    default: return false;
-    }
-}
+#define BOTH(name, emitter, operation, more)                                                        \
+    {.opcode = SBX_WASM_i32_##name, .emit = emitter, .op = operation, .extra = more},               \
+    {.opcode = SBX_WASM_i64_##name, .emit = emitter, .op = operation, .extra = more, .flags = W}
+const x64_row x64_integer_rows[] = {
+    BOTH(add, arithmetic, 0, 0), BOTH(sub, arithmetic, 0, 5), BOTH(and, arithmetic, 0, 4),
+    BOTH(or, arithmetic, 0, 1), BOTH(xor, arithmetic, 0, 6), BOTH(mul, multiply, 0, 0),
+    BOTH(shl, shift, 0, 4), BOTH(shr_u, shift, 0, 5), BOTH(shr_s, shift, 0, 7), BOTH(rotl, shift, 0, 0), BOTH(rotr, shift, 0, 1),
+    BOTH(div_s, divide, 0, SIGNED), BOTH(div_u, divide, 0, 0), BOTH(rem_s, divide, 0, SIGNED | REMAINDER), BOTH(rem_u, divide, 0, REMAINDER),
+    BOTH(clz, count, OP(0xF3, 0x0F, 0xBD), CPU_LZCNT), BOTH(ctz, count, OP(0xF3, 0x0F, 0xBC), CPU_BMI1),
+    BOTH(popcnt, count, OP(0xF3, 0x0F, 0xB8), CPU_POPCNT),
+    {.opcode = SBX_WASM_i32_extend8_s, .emit = unary, .op = OP(0, 0x0F, 0xBE), .flags = BYTE_REG},
+    {.opcode = SBX_WASM_i64_extend8_s, .emit = unary, .op = OP(0, 0x0F, 0xBE), .flags = W | BYTE_REG},
+    BOTH(extend16_s, unary, OP(0, 0x0F, 0xBF), 0),
+    {.opcode = SBX_WASM_i32_wrap_i64, .emit = wrap}, {.opcode = SBX_WASM_i64_extend_i32_u, .emit = wrap},
+    {.opcode = SBX_WASM_i64_extend_i32_s, .emit = unary, .op = 0x63, .flags = W},
+    {.opcode = SBX_WASM_i64_extend32_s, .emit = unary, .op = 0x63, .flags = W},
+    {.emit = NULL},
+};
+#undef BOTH
 
 /* Comparisons: flags, and the condition code to read them with. */
 

@@ -4,19 +4,12 @@
 static const uint8_t int_pool[] = {RAX, RDX, R8, RSI, RDI};
 static const uint8_t float_pool[] = {XMM(0), XMM(1), XMM(2), XMM(3), XMM(4), XMM(5), XMM(6)};
 
-bool x64_grow(sbx_x64 *c, void *buffer, size_t *capacity, size_t wanted, size_t size)
+static inline uint8_t *signed_leb(uint8_t *out, int64_t v)
 {
-    if (wanted <= *capacity)
-        return true;
-    size_t grown = *capacity * 2 > wanted ? *capacity * 2 : wanted + 64;
-    void *moved = c->failed || grown > SIZE_MAX / size ? NULL : sbx_realloc(*(void **)buffer, grown * size);
-    if (!moved) {
-        c->failed = true;
-        return false;
-    }
-    *(void **)buffer = moved;
-    *capacity = grown;
-    return true;
+    for (; v < -64 || v > 63; v >>= 7)
+        *out++ = (uint8_t)((v & 0x7F) | 0x80);
+    *out++ = (uint8_t)(v & 0x7F);
+    return out;
 }
 
 /* Notes that the code emitted next belongs to an instruction: pairs of LEB128 distances, as in the interpreter's map. */
@@ -25,13 +18,10 @@ void x64_mark(sbx_x64 *c, const uint8_t *instruction)
     size_t wasm = (size_t)(instruction - c->module->bytes);
     if (!x64_grow(c, &c->map, &c->map_capacity, c->map_bytes + 20, 1))
         return;
-    int64_t deltas[2] = {(int64_t)(c->b.size - c->map_code), (int64_t)wasm - (int64_t)c->map_wasm};
-    for (int i = 0; i < 2; i++) { /* signed: code out of line goes back in the module */
-        int64_t v = deltas[i];
-        for (; v < -64 || v > 63; v >>= 7)
-            c->map[c->map_bytes++] = (uint8_t)((v & 0x7F) | 0x80);
-        c->map[c->map_bytes++] = (uint8_t)(v & 0x7F);
-    }
+    uint8_t *out = c->map + c->map_bytes;
+    out = signed_leb(out, (int64_t)(c->b.size - c->map_code));
+    out = signed_leb(out, (int64_t)wasm - (int64_t)c->map_wasm); /* code out of line goes back in the module */
+    c->map_bytes = (size_t)(out - c->map);
     c->map_code = c->b.size;
     c->map_wasm = wasm;
 }
@@ -47,16 +37,13 @@ void x64_trap_if(sbx_x64 *c, uint8_t cc, uint32_t cause)
     x64_cold_path(c, COLD_TRAP, cause, x64_jcc(&c->b, cc, 0), 0);
 }
 
-uint8_t x64_class(sbx_valtype type) { return type == SBX_F32 || type == SBX_F64 ? CLASS_FLOAT : CLASS_INT; }
-x64_rm x64_slot(uint32_t slot) { return x64_mem(FRAME, (int32_t)slot * 8); }
-
 /* Registers. */
 
 static void spill(sbx_x64 *c, int32_t index)
 {
     x64_entry *e = &c->stack[index];
     x64_store64(&c->b, x64_slot(e->home), e->reg);
-    c->owner[e->reg] = X64_NO_ENTRY;
+    c->owned &= ~(1u << e->reg);
     e->place = IN_HOME;
 }
 
@@ -70,7 +57,7 @@ uint8_t x64_alloc(sbx_x64 *c, uint8_t cls)
     for (size_t i = 0; i < n; i++) {
         if (c->locked >> pool[i] & 1)
             continue;
-        if (c->owner[pool[i]] == X64_NO_ENTRY) {
+        if (!(c->owned >> pool[i] & 1)) {
             c->locked |= 1u << pool[i];
             return pool[i];
         }
@@ -80,7 +67,7 @@ uint8_t x64_alloc(sbx_x64 *c, uint8_t cls)
         }
     }
     if (lowest == INT32_MAX) { /* cannot be: no instruction has so many operands */
-        c->failed = true;
+        c->b.failed = true;
         return reg;
     }
     spill(c, lowest);
@@ -91,7 +78,7 @@ uint8_t x64_alloc(sbx_x64 *c, uint8_t cls)
 /* Takes one register: its entry goes elsewhere. */
 void x64_claim(sbx_x64 *c, uint8_t reg)
 {
-    if (c->owner[reg] != X64_NO_ENTRY)
+    if (c->owned >> reg & 1)
         spill(c, c->owner[reg]);
     c->locked |= 1u << reg;
 }
@@ -180,7 +167,7 @@ static void materialise(sbx_x64 *c, uint32_t index)
         c->local_head[e->local] = e->below; /* called from the top down: it is the head of its chain */
     x64_write(c, e, e->home);
     if (e->place == IN_REG)
-        c->owner[e->reg] = X64_NO_ENTRY;
+        c->owned &= ~(1u << e->reg);
     e->place = IN_HOME;
 }
 
@@ -202,11 +189,11 @@ void x64_flush(sbx_x64 *c)
 /* Before a call: the callee saves pins only. */
 void x64_spill_all(sbx_x64 *c)
 {
-    for (size_t i = 0; i < sizeof int_pool; i++)
-        if (c->owner[int_pool[i]] != X64_NO_ENTRY)
+    for (size_t i = 0; c->owned && i < sizeof int_pool; i++)
+        if (c->owned >> int_pool[i] & 1)
             spill(c, c->owner[int_pool[i]]);
-    for (size_t i = 0; i < sizeof float_pool; i++)
-        if (c->owner[float_pool[i]] != X64_NO_ENTRY)
+    for (size_t i = 0; c->owned && i < sizeof float_pool; i++)
+        if (c->owned >> float_pool[i] & 1)
             spill(c, c->owner[float_pool[i]]);
 }
 
@@ -224,19 +211,16 @@ void x64_detach_local(sbx_x64 *c, uint32_t local)
         e->place = IN_REG;
         e->reg = reg;
         c->owner[reg] = index;
+        c->owned |= 1u << reg;
         if (c->flushed > (uint32_t)index)
             c->flushed = (uint32_t)index;
     }
 }
 
-/* Results. When the next instruction sets a pinned local, its register can be the destination. */
-
-uint8_t x64_hint(sbx_x64 *c, uint8_t cls)
+/* x64_hint when a local is set next. */
+uint8_t x64_hinted(sbx_x64 *c, uint8_t cls)
 {
     const uint8_t *at = c->at;
-    c->hint_local = -1;
-    if (*at != SBX_WASM_local_set && *at != SBX_WASM_local_tee)
-        return NO_REG;
     bool tee = *at++ == SBX_WASM_local_tee;
     uint32_t local = sbx_leb_u32(&at);
     if (c->local_pin[local] == NO_REG || c->local_class[local] != cls)
@@ -245,19 +229,13 @@ uint8_t x64_hint(sbx_x64 *c, uint8_t cls)
     c->hint_local = local;
     c->hint_tee = tee;
     c->hint_end = at;
-    return c->local_pin[local];
+    return c->hint = c->local_pin[local];
 }
 
-/* The result is in `reg`: pushes it, or has set the local that the hint named. */
-void x64_finish(sbx_x64 *c, uint8_t reg)
+void x64_set_hinted(sbx_x64 *c)
 {
-    if (c->hint_local < 0) {
-        x64_push_reg(c, reg);
-        return;
-    }
     c->at = c->hint_end;
     c->cost++;
     if (c->hint_tee)
-        x64_push_local(c, (uint32_t)c->hint_local);
-    c->hint_local = -1;
+        x64_push_local(c, c->hint_local);
 }
