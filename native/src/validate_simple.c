@@ -18,9 +18,24 @@ static inline bool short_leb(const uint8_t **at, uint32_t *value)
     return true;
 }
 
-static inline bool local_index(const sbx_validator *v, const uint8_t *pos, uint32_t *index)
+/* Where the instruction's immediates are, and the operand stack: `top` above the last operand, `floor` below the block's first. */
+typedef struct cursor {
+    const uint8_t *at;
+    sbx_optype *top, *floor;
+} cursor;
+
+static inline bool operands(const cursor *s, ptrdiff_t count) { return s->top - s->floor >= count; }
+static inline bool on_top(const cursor *s, sbx_optype type) { return operands(s, 1) && s->top[-1] == type; }
+
+static inline bool push(cursor *s, sbx_optype type)
 {
-    *index = pos[1];
+    *s->top++ = type;
+    return true;
+}
+
+static inline bool local_index(const sbx_validator *v, cursor *s, uint32_t *index)
+{
+    *index = *s->at++;
     return *index < 0x80 && *index < v->local_known;
 }
 
@@ -34,151 +49,165 @@ static inline bool count_use(sbx_validator *v, uint32_t local)
     return true;
 }
 
-static inline void assign(sbx_validator *v, uint32_t local)
+static inline bool local_get(sbx_validator *v, cursor *s)
 {
-    if (v->local_state[local] & SBX_LOCAL_ASSIGNED)
-        return;
-    v->local_state[local] |= SBX_LOCAL_ASSIGNED;
-    v->assigned[v->assigned_count++] = local;
+    uint32_t local;
+    if (!local_index(v, s, &local))
+        return false;
+    if (!(v->local_state[local] & SBX_LOCAL_ASSIGNED)) {
+        if (v->local_types[local] == SBX_REF_PREFIX)
+            return false;
+        v->local_state[local] |= SBX_LOCAL_NEEDS_ZERO;
+    }
+    return count_use(v, local) && push(s, v->local_types[local]);
 }
 
-/* The types that a branch to a label takes: none is the only simple case. */
-static inline bool label_without_values(const sbx_validator *v, uint32_t label)
+static inline bool local_set(sbx_validator *v, cursor *s, bool tee)
 {
-    if (label >= v->control_count)
+    uint32_t local;
+    if (!local_index(v, s, &local) || !on_top(s, v->local_types[local]) || !count_use(v, local))
+        return false;
+    if (!(v->local_state[local] & SBX_LOCAL_ASSIGNED)) {
+        v->local_state[local] |= SBX_LOCAL_ASSIGNED;
+        v->assigned[v->assigned_count++] = local;
+    }
+    s->top -= !tee;
+    return true;
+}
+
+static inline bool global(const sbx_validator *v, cursor *s, bool set)
+{
+    uint32_t index;
+    if (!short_leb(&s->at, &index) || index >= v->m->global_count)
+        return false;
+    const sbx_globaltype *type = &v->m->globals[index];
+    if (!set)
+        return push(s, (sbx_optype)type->type);
+    bool fits = type->is_mutable && on_top(s, (sbx_optype)type->type);
+    s->top -= fits;
+    return fits;
+}
+
+static inline bool memarg(cursor *s, const sbx_rule *rule)
+{
+    uint32_t offset;
+    return *s->at++ <= rule->extra && short_leb(&s->at, &offset);
+}
+
+static inline bool load(cursor *s, const sbx_rule *rule)
+{
+    if (!on_top(s, SBX_I32) || !memarg(s, rule))
+        return false;
+    s->top[-1] = rule->result;
+    return true;
+}
+
+static inline bool store(cursor *s, const sbx_rule *rule)
+{
+    if (!operands(s, 2) || s->top[-1] != rule->param || s->top[-2] != SBX_I32 || !memarg(s, rule))
+        return false;
+    s->top -= 2;
+    return true;
+}
+
+static inline bool unary(cursor *s, const sbx_rule *rule)
+{
+    if (!on_top(s, rule->param))
+        return false;
+    s->top[-1] = rule->result;
+    return true;
+}
+
+static inline bool binary(cursor *s, const sbx_rule *rule)
+{
+    if (!operands(s, 2) || s->top[-1] != rule->param || s->top[-2] != rule->param)
+        return false;
+    s->top--;
+    s->top[-1] = rule->result;
+    return true;
+}
+
+static inline bool select_number(cursor *s)
+{
+    if (!operands(s, 3) || s->top[-1] != SBX_I32 || s->top[-2] != s->top[-3] || !sbx_is_number(s->top[-2]))
+        return false;
+    s->top -= 2;
+    return true;
+}
+
+static inline bool integer(cursor *s, const sbx_rule *rule)
+{
+    uint32_t ignored;
+    return short_leb(&s->at, &ignored) && push(s, rule->result);
+}
+
+/* To a label that takes no values. */
+static inline bool br_if(const sbx_validator *v, cursor *s)
+{
+    uint32_t label;
+    if (!on_top(s, SBX_I32) || !short_leb(&s->at, &label) || label >= v->control_count)
         return false;
     const sbx_control *frame = &v->controls[v->control_count - 1 - label];
+    s->top--;
     return !(frame->opcode == SBX_WASM_loop ? frame->type.param_count : frame->type.result_count);
 }
 
-/* A call of a function with at most one result: the top of the stack after it, or NULL when the stack does not match. */
-static inline sbx_optype *apply_call(sbx_validator *v, uint32_t function, sbx_optype *top)
+/* Of a function with at most one result. */
+static inline bool call(sbx_validator *v, cursor *s)
 {
-    if (function >= v->m->function_count)
-        return NULL;
+    uint32_t function;
+    if (!short_leb(&s->at, &function) || function >= v->m->function_count)
+        return false;
     const sbx_signature *type = &v->signatures[v->m->functions[function]];
     uint32_t n = type->param_count;
-    if (n > (size_t)(top - v->stack) - v->base || type->result_count > 1)
-        return NULL;
-    for (uint32_t i = 1; i <= n; i++)
-        if (*--top != type->params[n - i])
-            return NULL;
+    if (!operands(s, n) || type->result_count > 1)
+        return false;
+    for (; n && s->top[-1] == type->params[n - 1]; n--)
+        s->top--;
+    if (n)
+        return false;
     v->is_leaf = false;
-    if (type->result_count)
-        *top++ = type->results[0];
-    return top;
+    return !type->result_count || push(s, type->results[0]);
+}
+
+static inline bool simple(sbx_validator *v, const sbx_rule *rule, cursor *s)
+{
+    switch ((sbx_rule_kind)rule->kind) {
+    case SBX_RULE_GENERAL: return false;
+    case SBX_RULE_LOCAL_GET: return local_get(v, s);
+    case SBX_RULE_LOCAL_SET: return local_set(v, s, false);
+    case SBX_RULE_LOCAL_TEE: return local_set(v, s, true);
+    case SBX_RULE_GLOBAL_GET: return global(v, s, false);
+    case SBX_RULE_GLOBAL_SET: return global(v, s, true);
+    case SBX_RULE_INTEGER: return integer(s, rule);
+    case SBX_RULE_FLOAT: s->at += rule->extra; return push(s, rule->result);
+    case SBX_RULE_LOAD: return load(s, rule);
+    case SBX_RULE_STORE: return store(s, rule);
+    case SBX_RULE_UNARY: return unary(s, rule);
+    case SBX_RULE_BINARY: return binary(s, rule);
+    case SBX_RULE_DROP: s->top--; return s->top >= s->floor;
+    case SBX_RULE_SELECT: return select_number(s);
+    case SBX_RULE_BR_IF: return br_if(v, s);
+    case SBX_RULE_CALL: return call(v, s);
+    }
+    __builtin_unreachable(); /* rule_of makes no others */
 }
 
 void sbx_validate_simple(sbx_validator *v, const uint8_t *end)
 {
     const uint8_t *pos = v->r.pos;
-    sbx_optype *const stack = v->stack, *const floor = stack + v->base, *const roof = stack + v->capacity - SBX_SPARE;
-    sbx_optype *top = stack + v->height, *highest = stack + v->max_height, *after;
-    uint32_t index;
+    sbx_optype *stack = v->stack, *roof = stack + v->capacity - SBX_SPARE, *top = stack + v->height, *highest = stack + v->max_height;
     if (end > v->r.end - LONGEST)
         end = v->r.end - LONGEST;
-    while (pos < end) {
-        const sbx_rule *rule = &v->rules[*pos];
-        const uint8_t *next = pos + 1;
-        sbx_optype pushed;
-        switch ((sbx_rule_kind)rule->kind) {
-        case SBX_RULE_LOCAL_GET:
-            if (!local_index(v, pos, &index) || top >= roof)
-                goto out;
-            pushed = v->local_types[index];
-            if (!(v->local_state[index] & SBX_LOCAL_ASSIGNED)) {
-                if (pushed == SBX_REF_PREFIX)
-                    goto out;
-                v->local_state[index] |= SBX_LOCAL_NEEDS_ZERO;
-            }
-            if (!count_use(v, index))
-                goto out;
-            next++;
-            goto push;
-        case SBX_RULE_LOCAL_SET: case SBX_RULE_LOCAL_TEE:
-            if (!local_index(v, pos, &index) || top == floor || top[-1] != v->local_types[index] || !count_use(v, index))
-                goto out;
-            assign(v, index);
-            top -= rule->kind == SBX_RULE_LOCAL_SET;
-            next++;
+    while (pos < end && top < roof) {
+        cursor s = {pos + 1, top, stack + v->base}; /* a copy: what is not simple must find nothing moved */
+        if (!simple(v, &v->rules[*pos], &s))
             break;
-        case SBX_RULE_INTEGER:
-            if (!short_leb(&next, &index) || top >= roof)
-                goto out;
-            pushed = rule->result;
-            goto push;
-        case SBX_RULE_FLOAT:
-            if (top >= roof)
-                goto out;
-            pushed = rule->result;
-            next += rule->extra;
-            goto push;
-        case SBX_RULE_LOAD:
-            if (top == floor || top[-1] != SBX_I32 || *next++ > rule->extra || !short_leb(&next, &index))
-                goto out;
-            top[-1] = rule->result;
-            break;
-        case SBX_RULE_STORE:
-            if (top - floor < 2 || top[-1] != rule->param || top[-2] != SBX_I32 || *next++ > rule->extra || !short_leb(&next, &index))
-                goto out;
-            top -= 2;
-            break;
-        case SBX_RULE_UNARY:
-            if (top == floor || top[-1] != rule->param)
-                goto out;
-            top[-1] = rule->result;
-            break;
-        case SBX_RULE_BINARY:
-            if (top - floor < 2 || top[-1] != rule->param || top[-2] != rule->param)
-                goto out;
-            top--;
-            top[-1] = rule->result;
-            break;
-        case SBX_RULE_GLOBAL_GET:
-            if (!short_leb(&next, &index) || index >= v->m->global_count || top >= roof)
-                goto out;
-            pushed = (sbx_optype)v->m->globals[index].type;
-            goto push;
-        case SBX_RULE_GLOBAL_SET:
-            if (!short_leb(&next, &index) || index >= v->m->global_count || !v->m->globals[index].is_mutable || top == floor
-                || top[-1] != v->m->globals[index].type)
-                goto out;
-            top--;
-            break;
-        case SBX_RULE_DROP:
-            if (top == floor)
-                goto out;
-            top--;
-            break;
-        case SBX_RULE_SELECT:
-            if (top - floor < 3 || top[-1] != SBX_I32 || top[-2] != top[-3] || !sbx_is_number(top[-2]))
-                goto out;
-            top -= 2;
-            break;
-        case SBX_RULE_BR_IF:
-            if (top == floor || top[-1] != SBX_I32 || !short_leb(&next, &index) || !label_without_values(v, index))
-                goto out;
-            top--;
-            break;
-        case SBX_RULE_CALL:
-            if (!short_leb(&next, &index) || top >= roof || !(after = apply_call(v, index, top)))
-                goto out;
-            top = after;
-            highest = top > highest ? top : highest;
-            break;
-        case SBX_RULE_GENERAL:
-            goto out;
-        default:
-            __builtin_unreachable();
-        }
-        pos = next;
-        continue;
-    push:
-        *top++ = pushed;
-        highest = top > highest ? top : highest;
-        pos = next;
+        pos = s.at;
+        top = s.top;
+        if (top > highest)
+            highest = top;
     }
-out:
     v->r.pos = pos;
     v->height = (uint32_t)(top - stack);
     v->max_height = (uint32_t)(highest - stack);
