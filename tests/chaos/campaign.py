@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sandboxhost import process, supervisor
+from sandboxhost import process
 
 from . import guests, traitor
 from .faults import Fault, Scene, inject
@@ -70,7 +70,6 @@ class Campaign:
     def _watched(self) -> Iterator[None]:
         """Workers are possible traitors; what a thread or a finalizer does not catch is a problem."""
         command, hook, unraisable = process._command, threading.excepthook, sys.unraisablehook
-        backoff, supervisor.MAX_BACKOFF = supervisor.MAX_BACKOFF, 0.05
         changed = (traitor.__file__, *command()[1:])
         process._command = lambda: changed  # type: ignore[assignment]
         threading.excepthook = lambda args: self._uncaught(f"thread {args.thread}", args.exc_value)
@@ -78,7 +77,6 @@ class Campaign:
         try:
             yield
         finally:
-            supervisor.MAX_BACKOFF = backoff
             tempfile.tempdir = None
             process._command, threading.excepthook, sys.unraisablehook = command, hook, unraisable
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sandboxhost import Grants, Host, HostClosed, Limits, Plugin, ProcessLimits, SandboxError, i32, i64
+from sandboxhost import Grants, Host, HostClosed, Limits, Plugin, ProcessLimits, SandboxError, Supervision, i32, i64
 
 from . import guests
 from .ledger import FACTOR, Ledger
@@ -29,7 +29,10 @@ class World:
     def __init__(self, ledger: Ledger, folder: Path) -> None:
         self.ledger, self.folder = ledger, folder
         self._names = itertools.count(1)
-        self.host = Host(WORKERS, threads=THREADS, process_limits=ProcessLimits(data=512 * MIB, open_files=128))
+        # faults are nobody's fault, and there are many
+        rules = Supervision(quarantine_losses=None, restarts=0, max_backoff=0.05)
+        limits = ProcessLimits(data=512 * MIB, open_files=128)
+        self.host = Host(WORKERS, threads=THREADS, process_limits=limits, supervision=rules)
         try:
             self._register()
             limits = Limits(memory=64 * MIB, deadline=DEADLINE, compile_seconds=5.0)

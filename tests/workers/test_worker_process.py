@@ -303,7 +303,10 @@ def test_loading_and_unloading_leaves_no_descriptor(worker: WorkerDriver, tmp_pa
     before = count()
     for _ in range(5):
         cycle()
-    assert count() == before
+    end = time.monotonic() + 10  # a thread answers before it lets go of what the call used
+    while count() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert count() <= before
 
 
 # ---- WASI commands
