@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     sys.path[:0] = paths
     from sandboxworker import __main__ as entry
 
-    if role == "worker":
+    if role != "compile":
         corrupt()
     return entry.main(arguments)
 
