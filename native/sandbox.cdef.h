@@ -166,6 +166,33 @@ void sbx_prepared_release(sbx_prepared *prepared);
 void sbx_prepared_discard(sbx_prepared *prepared);
 bool sbx_prepared_bar(sbx_prepared *prepared, bool closed);
 
+/* line.h */
+typedef enum { SBX_LINE_READ, SBX_LINE_WOKEN, SBX_LINE_BEGUN, SBX_LINE_CARE, SBX_LINE_GONE, ... } sbx_line_event;
+#define SBX_LINE_BYTES ...
+#define SBX_LINE_SLOTS ...
+typedef struct { uint32_t length; uint8_t bytes[...]; } sbx_line_bytes;
+typedef struct {
+    sbx_line_bytes middle, tail, result; uint64_t owner; sbx_call_engine *engine; sbx_error *error; sbx_function *function;
+    sbx_instance *instance; int64_t fuel; uint8_t fresh, metered, active;
+} sbx_line_entry;
+typedef struct { ...; } sbx_line_gate;
+typedef struct {
+    int64_t spin_ns; sbx_line_bytes call, answer; uint8_t order[4]; sbx_line_entry entries[...]; uint32_t current; uint64_t running;
+    int64_t deadline_ns, started_ns; uint32_t status, length; uint8_t message[...]; ...;
+} sbx_line;
+void sbx_line_gate_init(sbx_line_gate *gate);
+void sbx_line_gate_take(sbx_line_gate *gate);
+void sbx_line_gate_leave(sbx_line_gate *gate);
+void sbx_line_init(sbx_line *line, sbx_line_gate *gate, int fd, int waker, const int64_t *watched_ns);
+bool sbx_line_add(sbx_line *line, const sbx_line_entry *entry);
+sbx_line_event sbx_line_serve(sbx_line *line);
+bool sbx_line_settle(sbx_line *line);
+void sbx_line_wake(sbx_line *line);
+bool sbx_line_retract(sbx_line *line, uint64_t owner);
+void sbx_line_restore(sbx_line *line, uint64_t owner);
+bool sbx_line_cancel(sbx_line *line, uint64_t id);
+int64_t sbx_line_expire(sbx_line *line, int64_t now);
+
 /* wasi.h */
 typedef struct sbx_wasi sbx_wasi;
 sbx_wasi *sbx_wasi_new(void);

@@ -394,6 +394,21 @@ def encode(messages: Iterable[Message]) -> bytes:
     return frame
 
 
+def cut(message: Message, *fields: str) -> tuple[bytes, ...]:
+    """A message's encoding without the values of these fields, in pieces: before the first of them, between them, after the
+    last. Of a field of bytes only the bytes are missing, not the header that says how many they are."""
+    values = [msgpack.packb(value) for value in message]
+    whole = encode((message,))
+    pieces = [whole[: len(whole) - sum(map(len, values))]]
+    for name, value, packed in zip(message._fields, message, values, strict=True):
+        if name in fields:
+            pieces[-1] += packed[: len(packed) - len(value)] if isinstance(value, bytes) else b""
+            pieces.append(b"")
+        else:
+            pieces[-1] += packed
+    return tuple(pieces)
+
+
 def decode(frame: bytes, direction: Direction) -> list[Any]:
     """The messages of one frame. Raises ProtocolError, which names the message and the field; nothing is returned then."""
     if len(frame) > MAX_FRAME:

@@ -9,6 +9,7 @@
 #include "image.h"
 #include "lockdown.h"
 #include "module.h"
+#include "line.h"
 #include "prepared.h"
 #include "process.h"
 #include "runtime.h"

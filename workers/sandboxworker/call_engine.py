@@ -138,6 +138,20 @@ class CallEngine:
             if not nested:
                 self._lock.release()
 
+    def go_on(self, function: FunctionInstance, status: int, context: CallContext) -> bytes:
+        """Goes on with a call under `context`, with its fuel, that the core began on this engine and that came to `status`. Its
+        results, packed; raises as `invoke`."""
+        store = function.store
+        if not self._lock.acquire(False):
+            raise RuntimeError("this call engine is in use by another call")
+        store.calls += 1
+        try:
+            self._run_watched(function, context, status)
+            return bytes(self.native.buffer[: 8 * len(function.type.results)])
+        finally:
+            store.calls -= 1
+            self._lock.release()
+
     @contextmanager
     def rows(self, function: FunctionInstance, context: CallContext) -> Iterator[NativeCallEngine]:
         """Holds the engine for many calls of one function under one context (rows.py). Raises as `invoke` before any; not for
@@ -220,21 +234,23 @@ class CallEngine:
         finally:
             self.context, self.host_thread = outer, thread
 
-    def _run_watched(self, function: FunctionInstance, context: CallContext) -> None:
-        """The same with the watchdog and the cancellation told of it."""
-        context.check()
+    def _run_watched(self, function: FunctionInstance, context: CallContext, status: int | None = None) -> None:
+        """The same with the watchdog and the cancellation told of it. status: it has begun already, and come to that."""
+        if status is None:
+            context.check()
         self.context = context
         cancellation, watch = context.cancellation, None
         if function.metered:
             outer_fuel = self.native.fuel
             granted = native.UNLIMITED_FUEL if context.fuel is None else max(context.fuel - context.fuel_used, 0)
-            self.native.fuel = granted
+            if status is None:
+                self.native.fuel = granted
         if cancellation is not None:
             cancellation.attach(self.native)
         try:
             if context.deadline_ns is not None:
                 watch = watchdog.arm(self.native, context.deadline_ns)
-            self._finish(self.native.call(function.pointer), function)
+            self._finish(self.native.call(function.pointer) if status is None else status, function)
         finally:
             if watch is not None:
                 watchdog.disarm(watch)

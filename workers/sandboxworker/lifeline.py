@@ -10,6 +10,7 @@ import os
 import threading
 from array import array
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sandboxhost import wire
@@ -32,10 +33,11 @@ class HostGone(Exception):
 class Lifeline:
     """Receives datagrams (one message each) and keeps the descriptors that came with them until somebody takes them."""
 
-    def __init__(self, fd: int = LIFELINE_FD) -> None:
+    def __init__(self, fd: int = LIFELINE_FD, lock: AbstractContextManager[Any] | None = None) -> None:
+        """lock: held by whoever reads it, if somebody reads it otherwise too."""
         self._socket = _socket.socket(fileno=fd)
         self._kept: dict[tuple[str, int], list[int]] = {}
-        self._lock = threading.Lock()
+        self._lock = lock or threading.Lock()
         self._waiting: list[Any] = []
 
     def fileno(self) -> int:

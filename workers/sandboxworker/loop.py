@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from typing import Any
+from typing import Any, NoReturn
 
 import zmq
 
@@ -25,6 +25,7 @@ from sandboxhost.errors import ProtocolError, SandboxError, UnknownFunction
 from sandboxhost.limits import ProcessLimits
 
 from . import bootstrap, native
+from .call_line import Begun, Gate
 from .image import Image
 from .lifeline import LIFELINE_FD, HostGone, Lifeline, close_all
 from .plugin import Plugin, Shared
@@ -46,8 +47,9 @@ class Stopped(Exception):
 class Loop:
     """Reads the socket until it would block, acts on each message, and sends what the threads have posted."""
 
-    def __init__(self, boot: options.WorkerOptions, endpoint: str, lifeline: Lifeline) -> None:
+    def __init__(self, boot: options.WorkerOptions, endpoint: str, lifeline: Lifeline, gate: Gate) -> None:
         self._lifeline = lifeline
+        self._gate = gate
         self._outbox: deque[Any] = deque()
         self._wake, self._waker = os.pipe()
         self._woken = False
@@ -87,6 +89,11 @@ class Loop:
 
     # ---- for the threads: the lifeline's leader
 
+    @property
+    def gate(self) -> Gate:
+        """Held by who reads the lifeline."""
+        return self._gate
+
     def lifeline_fd(self) -> int:
         """For polling."""
         return self._lifeline.fileno()
@@ -96,11 +103,23 @@ class Loop:
         try:
             return self._tasks_of(self._lifeline.next())
         except HostGone:
-            os._exit(71)
+            self.host_gone()
         except BaseException as exc:
             self._error = exc
             self._wake_up()
             return []
+
+    def begun(self, datagram: bytes, begun: Begun) -> Task:
+        """The task of a call that the core has taken."""
+        (message,) = wire.decode(datagram, wire.Direction.TO_WORKER)
+        task = Task(message, begun.plugin, None, None, (), self._lifeline.post, None, begun)
+        task.context.deadline_ns = begun.deadline_ns
+        task.context.seconds = max(0, message.time_left_ns) / 1e9
+        return task
+
+    def host_gone(self) -> NoReturn:
+        """There is nobody to answer to."""
+        os._exit(71)
 
     def _tasks_of(self, messages: list[Any]) -> list[Task]:
         tasks = []
@@ -294,7 +313,8 @@ def run(spare: bool = False) -> int:
     is gone. spare: says when it is ready for BOOT, which may come much later.
     """
     lock_down = bootstrap.LockDown(bootstrap.isolate(LIFELINE_FD))
-    lifeline = Lifeline()
+    gate = Gate()
+    lifeline = Lifeline(lock=gate)
     loop: Loop | None = None
     try:
         if spare:
@@ -309,7 +329,7 @@ def run(spare: bool = False) -> int:
         endpoint = lock_down.confine(ProcessLimits.from_wire(boot.limits), granted, boot.endpoint)
         close_all(directories)
         watchdog.start()
-        loop = Loop(boot, endpoint, lifeline)
+        loop = Loop(boot, endpoint, lifeline, gate)
         lock_down.seal("WORKER" if granted == () else "FILES")
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need look at it

@@ -32,13 +32,8 @@ from ._native import ffi, lib
 Pointer = Any
 """A C pointer, with the fields of native/sandbox.cdef.h as attributes."""
 
-OK: int = lib.SBX_OK
-TRAP: int = lib.SBX_TRAP
-EXIT: int = lib.SBX_EXIT
-HOST_CALL: int = lib.SBX_HOST_CALL
-INTERRUPTED: int = lib.SBX_INTERRUPTED
-OUT_OF_FUEL: int = lib.SBX_OUT_OF_FUEL
-STACK_EXHAUSTED: int = lib.SBX_STACK_EXHAUSTED
+OK, TRAP, EXIT, STACK_EXHAUSTED = lib.SBX_OK, lib.SBX_TRAP, lib.SBX_EXIT, lib.SBX_STACK_EXHAUSTED
+HOST_CALL, INTERRUPTED, OUT_OF_FUEL = lib.SBX_HOST_CALL, lib.SBX_INTERRUPTED, lib.SBX_OUT_OF_FUEL
 PAGE_SIZE: int = lib.SBX_PAGE_SIZE
 FUNCTION_WASM: int = lib.SBX_FUNCTION_WASM
 PREPARED_ASK: int = lib.SBX_PREPARED_ASK
@@ -62,12 +57,10 @@ for _status, _class in (
 
 # ---- errors
 
-
 def _raise(status: int, error: Pointer) -> NoReturn:
     """Raises the exception of a failed call into the core."""
     text: str = ffi.string(error.message).decode("utf-8", "replace") or ffi.string(lib.sbx_status_text(status)).decode()
-    offset: int = error.offset
-    cls = _CODE_OF_STATUS[status]
+    offset, cls = error.offset, _CODE_OF_STATUS[status]
     if cls is Trap:
         cause = trap_message(error.trap)
         raise Trap(text or cause, cause=cause)
@@ -127,6 +120,11 @@ def new(ctype: str) -> Pointer:
 def function(name: str) -> Any:
     """A function of the core, for who calls it often."""
     return getattr(lib, name)
+
+
+def number(name: str) -> int:
+    """A constant of the core."""
+    return int(getattr(lib, name))
 
 
 def trap_message(trap: int) -> str:
@@ -191,11 +189,8 @@ MODULE_LIMITS: tuple[str, ...] = tuple(name for name, _ in ffi.typeof("sbx_modul
 def compile_bytes(data: bytes | mmap, options: CompileOptions) -> Pointer:
     """bytes in, image out, as the core's memory. Raises DecodeError, ValidationError (both with .offset), LimitExceeded."""
     record = ffi.new("sbx_compile_options *")
-    record.features = options.features
-    record.metered = options.metered
-    record.explicit_bounds = options.explicit_bounds
-    record.keep_debug_names = True
-    record.compiled = options.compiled
+    record.features, record.metered, record.compiled = options.features, options.metered, options.compiled
+    record.explicit_bounds, record.keep_debug_names = options.explicit_bounds, True
     for name, value in options.module_limits:
         setattr(record.limits, name, value)
     image, size, error = ffi.new("uint8_t **"), ffi.new("uint64_t *"), _new_error()
@@ -462,12 +457,12 @@ class PendingCall(NamedTuple):
 class NativeCallEngine:
     """Owns one sbx_call_engine, its error record and its value buffer (`buffer`: parameters in, results out, 8 bytes a slot)."""
 
-    __slots__ = ("__weakref__", "_error", "_values", "buffer", "pointer", "slots")
+    __slots__ = ("__weakref__", "_values", "buffer", "error", "pointer", "slots")
 
     def __init__(self, stack_slots: int = 0, call_depth: int = 0, nesting: int = 0) -> None:
         options = ffi.new("sbx_call_engine_options *", (stack_slots, call_depth, nesting))
         self.pointer = ffi.gc(_not_null(lib.sbx_call_engine_new(options), "call engine"), lib.sbx_call_engine_free)
-        self._error = _new_error()
+        self.error = _new_error()
         self.reserve(VALUE_SLOTS)
 
     def reserve(self, slots: int) -> None:
@@ -478,17 +473,17 @@ class NativeCallEngine:
 
     def call(self, function: Pointer) -> int:
         """Calls with the values in `buffer`; the status says what came of it. Runs without the interpreter lock."""
-        return lib.sbx_call_engine_call(self.pointer, function, self._values, self.slots, self._error)  # type: ignore[no-any-return]
+        return lib.sbx_call_engine_call(self.pointer, function, self._values, self.slots, self.error)  # type: ignore[no-any-return]
 
     def many(self, function: Pointer, arguments: Any, results: Any, rows: int, fresh: Pointer | None) -> tuple[Any, ...]:
         """The arguments of sbx_call_many_run, and what they point to. The buffer is reserved for the function."""
         kept = ffi.from_buffer("uint8_t[]", arguments), ffi.from_buffer("uint8_t[]", results)
         fields = (self.pointer, function, fresh or ffi.NULL, *kept, self._values, self.slots, rows)
-        return ffi.new("sbx_call_many *", fields), self._error, kept
+        return ffi.new("sbx_call_many *", fields), self.error, kept
 
     def resume(self) -> int:
         """Continues the innermost suspended activation."""
-        return lib.sbx_call_engine_resume(self.pointer, self._values, self.slots, self._error)  # type: ignore[no-any-return]
+        return lib.sbx_call_engine_resume(self.pointer, self._values, self.slots, self.error)  # type: ignore[no-any-return]
 
     def abandon(self) -> None:
         """Unwinds the innermost suspended activation."""
@@ -540,18 +535,23 @@ class NativeCallEngine:
     def fail(self, status: int) -> NoReturn:
         """Raises the exception of a status that is none of the outcomes of a call (BUSY, USAGE, …)."""
         try:
-            _raise(status, self._error)
+            _raise(status, self.error)
         finally:
-            lib.sbx_error_clear(self._error)
+            lib.sbx_error_clear(self.error)
 
 
 def slots_read(values: Pointer, count: int) -> bytes:
     """A copy of `count` 8-byte slots."""
-    return bytes(ffi.buffer(values, 8 * count)) if count else b""
+    return bytes_read(values, 8 * count)
+
+
+def bytes_read(array: Pointer, count: int) -> bytes:
+    """A copy of the first `count` bytes."""
+    return bytes(ffi.buffer(array, count)) if count else b""
 
 
 def slots_write(values: Pointer, data: bytes) -> None:
-    """Copies packed values into slots."""
+    """Copies packed values, or other bytes, to where there is room for them."""
     ffi.memmove(values, data, len(data))
 
 

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandboxhost import values
 from sandboxhost.errors import (
@@ -33,6 +34,9 @@ from .module_instance import Extern, FunctionInstance, ModuleInstance
 from .recycling import kept
 from .store import Store
 from .wasi import STDERR, STDIN, STDOUT, Wasi, is_wasi_module
+
+if TYPE_CHECKING:
+    from .call_line import Begun, CallLine
 
 HostCall = Callable[[int, bytes], bytes]
 """Calls the application's function number N of LoadOptions.functions with packed arguments; returns packed results."""
@@ -104,16 +108,22 @@ class Plugin:
         self.closed = False
         self.idle: list[Instance] = []
         """Instances that wait for a call (recycling.py)."""
+        self.lent: list[CallLine] = []
+        """Where an instance waits for calls that the core makes by itself."""
         trial = Instance(self, None)  # nothing is written or run
         one_entry = not (self.uses_wasi or image.start is not None or "_initialize" in self.function_names)
         self.rows_in_core = (self.persistent and not options.calls) or (trial.renewable and one_entry)
         """Many calls may be made in one go: nothing but segments has to be seen to between two of them."""
+        self.calls_in_core = self.rows_in_core and not self.uses_wasi
+        """A call may be made without anything here (call_line.py)."""
         trial.retire()
 
     def close(self) -> None:
         """Drops the instances and the directories."""
         self.closed = True
         kept.drop(self)
+        for line in list(self.lent):
+            line.forget(self)
         if self._instance is not None:
             self._instance.close()
             self._instance = None
@@ -121,19 +131,27 @@ class Plugin:
             os.close(fd)
         self._directories = []
 
-    def perform(self, job: Job, engine: CallEngine, answer: Answer | None = None) -> Outcome:
-        """Makes one call on a thread's call engine and always returns.
+    @property
+    def own_instance(self) -> Instance | None:
+        """Of a persistent plugin, once there is one."""
+        return self._instance
+
+    def perform(self, job: Job, engine: CallEngine, answer: Answer | None = None, begun: Begun | None = None) -> Outcome:
+        """Makes one call on a thread's call engine, or goes on with one that the core has begun there, and always returns.
 
         answer: takes the outcome before the instance is made as new, which for a large memory takes as long as a small call.
         """
-        started = time.perf_counter_ns()
+        started = time.perf_counter_ns() if begun is None else begun.started_ns
         memory = 0
         payload, error = b"", None
-        instance: Instance | None = None
+        instance = begun.instance if begun is not None else None
         try:
-            job.context.check()
-            instance = self.take(job, engine)
-            payload = instance.run(job) if job.run else instance.call(job)
+            if begun is not None:
+                payload = begun.instance.go_on(job, engine, begun)
+            else:
+                job.context.check()
+                instance = self.take(job, engine)
+                payload = instance.run(job) if job.run else instance.call(job)
         except BaseException as exc:
             error = exc
         if instance is not None:
@@ -235,6 +253,7 @@ class Plugin:
             wasi.capture(STDERR, self.limits.output_bytes)
 
 
+_numbers = count(1)
 _core = Engine()
 """Stores need an engine; this process compiles nothing."""
 
@@ -247,6 +266,9 @@ class Instance:
         self.plugin = plugin
         self._job = job
         self._functions: dict[str, FunctionInstance] = {}
+        self.number = next(_numbers)
+        self.names: dict[int, str] = {}
+        """Of the functions that a line knows, by address."""
         self.store = Store(_core, plugin.limits)
         try:
             if engine is not None:
@@ -317,13 +339,19 @@ class Instance:
 
     def call(self, job: Job) -> bytes:
         """Calls an export. Raises UnknownFunction, SignatureMismatch, PayloadTooLarge and whatever the call ends with."""
-        outer, self._job = self._job, job
-        try:
+        with self.serving(job):
             function = self.function(job.function)
             payload = function.plan.clean(job.payload)
             results = self.store.call_engine().invoke_packed(function, payload, job.context)
-        finally:
-            self._job = outer
+        return self._checked(function, results)
+
+    def go_on(self, job: Job, engine: CallEngine, begun: Begun) -> bytes:
+        """The same for a call that the core has begun."""
+        self.store.use_call_engine(engine)
+        with self.serving(job):
+            return self._checked(begun.function, engine.go_on(begun.function, begun.status, job.context))
+
+    def _checked(self, function: FunctionInstance, results: bytes) -> bytes:
         if len(results) > self.plugin.limits.result_bytes:
             allowed = self.plugin.limits.result_bytes
             raise PayloadTooLarge(f"{len(results)} bytes of results, {allowed} allowed", limit="result_bytes", allowed=allowed)

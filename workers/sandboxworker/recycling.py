@@ -33,7 +33,8 @@ class KeptInstances:
         try:
             return plugin.idle.pop()
         except IndexError:
-            return None
+            found = (line.recall(plugin) for line in list(plugin.lent))
+            return next((one for one in found if one is not None), None)
 
     def give(self, instance: Instance) -> None:
         """Back, as new, after a call; closes it when it may not be kept."""
@@ -71,8 +72,9 @@ class KeptInstances:
     def _close(self, instance: Instance) -> bool:
         try:
             instance.plugin.idle.remove(instance)
-        except ValueError:  # in use
-            return False
+        except ValueError:  # in use, or held by a line
+            if not any(line.recall(instance.plugin, instance) for line in list(instance.plugin.lent)):
+                return False
         self._bytes -= self._kept.pop(instance, 0)
         instance.store.close()
         return True

@@ -1,25 +1,24 @@
 """The worker's fixed threads: each owns its call engines and makes one call at a time, outside the interpreter lock while the
-guest runs.
+guest runs. The one that reads the lifeline leaves it to the core to answer plain calls there (call_line.py).
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import select
 import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from sandboxhost import wire
 from sandboxhost.errors import HostFunctionError, PayloadTooLarge
 from sandboxhost.options import RunOptions
 from sandboxhost.statistics import Usage
 
-from . import native, rows
+from . import call_line, native, rows
 from .call_engine import CallEngine
+from .call_line import Begun, Gate
 from .context import CallContext, Cancellation
 from .lifeline import close_all
 from .plugin import Job, Outcome, Plugin, Shared
@@ -31,14 +30,21 @@ Post = Callable[..., None]
 class Line(Protocol):
     """The lifeline as an idle thread sees it that reads it: the loop."""
 
+    @property
+    def gate(self) -> Gate: ...
     def lifeline_fd(self) -> int: ...
     def read_line(self) -> list[Task]: ...
+    def begun(self, datagram: bytes, begun: Begun) -> Task: ...
+    def host_gone(self) -> NoReturn: ...
 
 
 class Task:
     """One call of the host's: CALL or RUN."""
 
-    __slots__ = ("cancellation", "context", "descriptors", "id", "message", "plugin", "post", "run", "shared", "thread")
+    __slots__ = (
+        "begun", "by_line", "cancellation", "context", "descriptors", "id", "message", "plugin", "post", "run", "shared",
+        "thread",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,11 +55,15 @@ class Task:
         descriptors: tuple[int, ...],
         post: Post,
         shared: Shared | None = None,
+        begun: Begun | None = None,
     ) -> None:
-        """post: sends what is said about it, the way that it came."""
+        """post: sends what is said about it, the way that it came. begun: by the core, on the thread that has read it."""
         self.id = message.id
         self.post = post
         self.shared = shared
+        self.begun = begun
+        self.by_line = False
+        """The thread that runs it has read it from the lifeline."""
         self.message = message
         self.plugin = plugin
         self.run = run
@@ -81,21 +91,8 @@ class WorkerThread(threading.Thread):
         self._pool = pool
         self._engines: dict[int, CallEngine] = {}
         self._early: dict[tuple[int, int], wire.HostResult] = {}
-        self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        """Wakes the thread while it leads."""
-        self._poll: select.poll | None = None
-
-    def lead(self) -> bool:
-        """Waits until the lifeline or the inbox has something; True: the lifeline."""
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self._pool.line.lifeline_fd(), select.POLLIN)
-            self._poll.register(self.waker, select.POLLIN)
-        ready = self._poll.poll()
-        if len(ready) == 1 and ready[0][0] != self.waker:
-            return True
-        os.eventfd_read(self.waker)
-        return False
+        self.calls = call_line.CallLine(pool.line.gate, pool.line.lifeline_fd())
+        """What it does, and what wakes it, while it leads."""
 
     def run(self) -> None:
         """Takes tasks for ever."""
@@ -128,6 +125,7 @@ class WorkerThread(threading.Thread):
             task.shared,
             said.append,
         )
+
         def answer(outcome: Outcome) -> None:
             task.thread = None
             if task.descriptors:
@@ -138,7 +136,9 @@ class WorkerThread(threading.Thread):
         if isinstance(message, wire.CallRows):
             answer(self._perform_rows(task, message, job, engine))
         else:
-            task.plugin.perform(job, engine, answer)
+            outcome = task.plugin.perform(job, engine, answer, task.begun)
+            if task.by_line and outcome.error is None and isinstance(message, wire.Call):
+                self.calls.lend(task.plugin, message, engine, task.begun is not None)
         self._pool.ended(task)
 
     def _perform_rows(self, task: Task, message: wire.CallRows, job: Job, engine: CallEngine) -> Outcome:
@@ -243,17 +243,17 @@ class Pool:
         if home is None:
             if self._idle:
                 home = self._idle.pop()
-            elif self._leader is not None and self._leader is not mine:
-                home = self._leader
             else:
                 self._backlog.append(task)
+                if self._leader is not None and self._leader is not mine:
+                    self._leader.calls.wake()  # it takes the task, unless it is in a call and somebody else is sooner free
                 return True
         elif home in self._idle:
             self._idle.remove(home)
         home.inbox.put(task)
         if home is self._leader:
             self._leader = None
-            os.eventfd_write(home.waker, 1)
+            home.calls.wake()
         return True
 
     def crowded(self) -> bool:
@@ -277,14 +277,22 @@ class Pool:
                     self._idle.append(thread)
                     break
                 if leader is not None and leader is not thread:
-                    os.eventfd_write(leader.waker, 1)
+                    leader.calls.wake()
                 self._leader = thread
-            if thread.lead():
+            event = thread.calls.serve()
+            task = None
+            if event == call_line.READ:
                 task = self._read(thread)
-                if task is not None:
-                    return task
+            elif event == call_line.BEGUN:
+                task = self._take_over(thread)
+            elif event == call_line.CARE:
+                self._close_dropped(thread.calls.take_care())
+            elif event == call_line.GONE:
+                self.line.host_gone()
             else:
                 pinned = False
+            if task is not None:
+                return task
         return thread.inbox.get()
 
     def _read(self, thread: WorkerThread) -> Task | None:
@@ -297,8 +305,21 @@ class Pool:
                 mine = thread if own is None and self._leader is thread else None
                 if not self._place(task, 0, mine):
                     own = task
+                    own.by_line = True
                     self._leader = None
         return own
+
+    def _take_over(self, thread: WorkerThread) -> Task:
+        """The core has begun a call on this thread that is to be finished here."""
+        task = self.line.begun(*thread.calls.taken())
+        task.by_line = True
+        with self._lock:
+            self._add(task)
+            if thread.calls.settle():
+                task.cancel()
+            if self._leader is thread:
+                self._leader = None
+        return task
 
     def ended(self, task: Task) -> None:
         """A task has its outcome."""
@@ -307,26 +328,32 @@ class Pool:
             left = self._users[task.plugin] = self._users[task.plugin] - 1
             if not left:
                 del self._users[task.plugin]
-            unused = not left and task.plugin in self._dropped
-            if unused:
-                self._dropped.discard(task.plugin)
-        if unused:
-            task.plugin.close()
+            dropped = not left and task.plugin in self._dropped
+        if dropped:
+            self._close_dropped(task.plugin)
 
     def drop(self, plugin: Plugin) -> None:
-        """Closes the plugin once no task uses it."""
+        """Closes the plugin once no call uses it."""
         with self._lock:
-            used = plugin in self._users
-            if used:
-                self._dropped.add(plugin)
-        if not used:
+            self._dropped.add(plugin)
+        self._close_dropped(plugin)
+
+    def _close_dropped(self, plugin: Plugin) -> None:
+        """A call of the plugin less: closes it if it was dropped, and this was the last one."""
+        with self._lock:
+            idle = [thread.calls.drop(plugin) for thread in self._threads] if plugin in self._dropped else [False]
+            unused = all(idle) and plugin not in self._users
+            if unused:
+                self._dropped.discard(plugin)
+        if unused:
             plugin.close()
 
     def cancel(self, id_: int) -> None:
         """Cancels a task; one that has ended is no error."""
         with self._lock:
             task = self._tasks.get(id_)
-            if task is None:
+            found = [thread.calls.cancel(id_) for thread in self._threads] if task is None else [True]
+            if not any(found):
                 self._overtaken.append(id_)
         if task is not None:
             task.cancel()

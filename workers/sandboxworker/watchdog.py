@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Protocol
 
 from . import native
+
+NEVER = 2**63 - 1
+"""No deadline, in nanoseconds of the monotonic clock."""
+
+
+class Line(Protocol):
+    """Where the core runs calls by itself (call_line.py)."""
+
+    def expire(self, now_ns: int) -> int: ...
 
 
 class Watch:
@@ -29,9 +39,20 @@ class Watchdog:
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
         self._armed: set[Watch] = set()
-        self._wake_ns: float = float("inf")
+        self._lines: list[Line] = []
+        self.watched = native.new("int64_t *")
+        """When the thread looks at all deadlines by itself, for the core: a call with an earlier one is not for a line."""
+        self._set_wake(NEVER)
         self._thread: threading.Thread | None = None
         self._stopped = False
+
+    def watch(self, line: Line) -> None:
+        """Calls that run there are interrupted at their deadlines, too."""
+        with self._condition:
+            self._lines.append(line)
+
+    def _set_wake(self, when_ns: int) -> None:
+        self._wake_ns = self.watched[0] = when_ns
 
     def start(self) -> None:
         """Starts the thread now rather than with the first deadline."""
@@ -77,8 +98,10 @@ class Watchdog:
                     self._armed.discard(watch)
                     watch.fired = True
                     watch.engine.interrupt()
-                self._wake_ns = min((w.deadline_ns for w in self._armed), default=float("inf"))
-                self._condition.wait(None if self._wake_ns == float("inf") else max(self._wake_ns - now, 0) / 1e9)
+                self._set_wake(NEVER)  # a call that begins on a line from here on has its deadline later than what follows
+                times = [watch.deadline_ns for watch in self._armed]
+                self._set_wake(min((*times, *(line.expire(now) for line in self._lines)), default=NEVER))
+                self._condition.wait(None if self._wake_ns == NEVER else max(self._wake_ns - now, 0) / 1e9)
 
 
 watchdog = Watchdog()
