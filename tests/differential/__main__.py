@@ -50,27 +50,35 @@ def main() -> int:
     parser.add_argument("--no-reduce", action="store_true", help="do not cut failing programs down")
     parser.add_argument("--findings", type=int, default=5, metavar="N", help="stop after this many differences (default 5)")
     parser.add_argument("--out", type=Path, default=Path(".cache/differential"), help="where the scripts of differences go")
+    parser.add_argument("--wasmtime", action="store_true", help="quick: generated, mutated and hand-made modules; resumes where it was")
+    parser.add_argument("--sanitized", action="store_true", help="with --wasmtime: ours built with ASan and UBSan")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="with --wasmtime: processes (default 1)")
     parser.add_argument("--tiers", action="store_true", help="interpreter against machine code; mutated modules, too")
     options = parser.parse_args()
     if options.tiers:
         return run_tiers(options)
-    campaign = Campaign({name: subjects[name] for name in options.subject or subjects}, reduce=not options.no_reduce)
+    if options.wasmtime:
+        from .wasmtime_campaign import WasmtimeCampaign
+
+        campaign = WasmtimeCampaign(options.out, options.seed, options.jobs, options.sanitized)
+        return campaign.run(options.modules, options.seconds, options.findings)
+    scripts = Campaign({name: subjects[name] for name in options.subject or subjects}, reduce=not options.no_reduce)
     started = time.monotonic()
     done = 0
     for seed in range(options.seed, options.seed + options.modules):
-        if time.monotonic() - started > options.seconds or len(campaign.findings) >= options.findings:
+        if time.monotonic() - started > options.seconds or len(scripts.findings) >= options.findings:
             break
-        finding = campaign.check(seed)
+        finding = scripts.check(seed)
         done += 1
         if finding is not None:
             print(f"seed {seed}, {finding.subject}: {finding.reason}", flush=True)
             write([finding], options.out)
     seconds = time.monotonic() - started
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in campaign.outcomes.most_common())
-    print(f"{done} programs in {seconds:.0f} s, {len(campaign.findings)} differences; outcomes: {outcomes}")
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in scripts.outcomes.most_common())
+    print(f"{done} programs in {seconds:.0f} s, {len(scripts.findings)} differences; outcomes: {outcomes}")
     if done == 0:
         print("nothing was run: that is a failure")
-    return 1 if campaign.findings or not done else 0
+    return 1 if scripts.findings or not done else 0
 
 
 if __name__ == "__main__":
