@@ -63,6 +63,8 @@ bool sbx_read_blocktype(sbx_reader *r, const sbx_module *m, uint32_t *type_index
         return false;
     if (index < 0)
         return SBX_REJECT(r, SBX_MALFORMED, at, "malformed block type");
+    if (index >= SBX_NO_TYPE_INDEX) /* must not be taken for the number that stands for none */
+        return SBX_REJECT(r, SBX_INVALID, at, "unknown type %lld", (long long)index);
     *type_index = (uint32_t)index;
     return sbx_require_feature(m, r->err, offset_at(r, at), SBX_FEATURE_MULTI_VALUE, "block with a type index");
 }

@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--no-reduce", action="store_true", help="do not cut failing programs down")
     parser.add_argument("--findings", type=int, default=5, metavar="N", help="stop after this many differences (default 5)")
     parser.add_argument("--out", type=Path, default=Path(".cache/differential"), help="where the scripts of differences go")
-    parser.add_argument("--wasmtime", action="store_true", help="quick: generated, mutated and hand-made modules; resumes where it was")
+    parser.add_argument("--wasmtime", action="store_true", help="quick: generated, mutated, hand-made modules; resumes")
     parser.add_argument("--sanitized", action="store_true", help="with --wasmtime: ours built with ASan and UBSan")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="with --wasmtime: processes (default 1)")
     parser.add_argument("--tiers", action="store_true", help="interpreter against machine code; mutated modules, too")

@@ -1,7 +1,7 @@
 """Module after module on wasmtime and on both tiers of ours: generated, mutated, hand-made. The quick comparison of the two.
 
-``python -m tests.differential --wasmtime`` is its command (campaign of many, in processes of their own); this file is one worker's
-part, which reads seeds from its standard input and answers on its standard output.
+``python -m tests.differential --wasmtime`` is its command; run by itself, this file is one worker of it, which reads seeds from its
+standard input and answers on its standard output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import mmap
 import struct
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -25,6 +25,8 @@ OURS = 100 * FUEL
 """Fuel of ours for what ended on the second engine: far more, because bulk operations are charged differently."""
 SHORT = 20_000
 """Fuel of ours where nothing is compared."""
+PLACE = 1 << 20
+"""Bytes of the file that tells which module a worker was at when it died."""
 TRIES = 6
 _TRAPS = (Tag.INSTANTIATED, Tag.STARTED, Tag.CALLED)
 
@@ -45,7 +47,8 @@ def beyond(words: str) -> bool:
 class Comparison:
     """Compares single modules, and makes those of a seed."""
 
-    def __init__(self, library: Library, handmade: Sequence[Path]) -> None:
+    def __init__(self, library: Library, handmade: Sequence[Path], begin: Callable[[int, bytes], None] = lambda seed, data: None) -> None:
+        self._begin = begin
         self.library = library
         self.second = SecondEngine(library)
         self.handmade = handmade
@@ -67,7 +70,7 @@ class Comparison:
         donor = rng.choice(self.handmade).read_bytes() if self.handmade and rng.random() < 0.2 else self.library.module(seed)
         for _ in range(TRIES):
             data = self.library.mutant(rng.getrandbits(60), base, donor)
-            refused = self._refused(data)
+            refused = self._refused(seed, data)
             if refused is None:
                 return self._compare(seed, data, rng, kind)
             self.counts["refused by both"] += 1
@@ -75,8 +78,9 @@ class Comparison:
                 return Finding(seed, refused, data)
         return None
 
-    def _refused(self, data: bytes) -> str | None:
+    def _refused(self, seed: int, data: bytes) -> str | None:
         """None: valid for ours. "": refused by both, or as a limit or feature. Else the disagreement."""
+        self._begin(seed, data)
         seen = self.library.observe(data, Flags.INTERPRETER | Flags.METERED, 0)
         if seen.outcome is not Outcome.REFUSED:
             return None
@@ -90,6 +94,7 @@ class Comparison:
 
     def _compare(self, seed: int, data: bytes, rng: Random, kind: str) -> Finding | None:
         data = self.library.canonical(data)
+        self._begin(seed, data)
         expected = self.second.observe(data)
         flags = [tier | rng.choice((Flags(0), Flags.METERED, Flags.METERED | Flags.SIPS)) | rng.choice((Flags(0), Flags.EXPLICIT))
                  for tier in (Flags.INTERPRETER, Flags.COMPILED)]  # fmt: skip
@@ -115,13 +120,14 @@ class Comparison:
         if seen.outcome is Outcome.BROKEN:
             return seen.words
         if expected.outcome is Outcome.REFUSED or seen.outcome is Outcome.REFUSED:
-            if expected.outcome is seen.outcome or seen.status in ("unsupported", "module_limit") or beyond(expected.words):
+            if seen.status in ("unsupported", "module_limit") or beyond(expected.words) or expected.outcome is seen.outcome:
                 return None
             return f"ours {seen.outcome.name} {seen.words}; wasmtime {expected.outcome.name} {expected.words}"
         if not ended or seen.outcome is Outcome.NO_STACK:
             return None
         if seen.outcome is Outcome.TOO_LONG:  # a bulk operation that is refused is paid for, too
-            return self._difference(data, expected, flags & ~(Flags.METERED | Flags.SIPS)) if flags & Flags.METERED else "never ends"
+            unmetered = flags & ~(Flags.METERED | Flags.SIPS)
+            return self._difference(data, expected, unmetered) if flags & Flags.METERED else "never ends"
         return difference(self.library, expected.events, self._shown(seen.events))
 
     def _shown(self, events: Sequence[Event]) -> list[Event]:
@@ -137,27 +143,32 @@ class Comparison:
 def difference(library: Library, expected: Sequence[Event], seen: Sequence[Event]) -> str | None:
     """The first difference in words."""
     words = {number: text for text, number in library.traps.items()}
+
+    def show(event: Event) -> str:
+        value = words.get(event.value, str(event.value)) if event.tag in _TRAPS else hex(event.value)
+        return f"{Tag(event.tag).name.lower()} {event.index}: {value}"
+
     for one, other in zip(expected, seen, strict=False):
         if one != other:
-            shown = [
-                f"{Tag(e.tag).name.lower()} {e.index}: {words.get(e.value, e.value) if e.tag in _TRAPS else hex(e.value)}" for e in (one, other)
-            ]
-            return f"wasmtime {shown[0]}; ours {shown[1]}"
+            return f"wasmtime {show(one)}; ours {show(other)}"
     return None if len(expected) == len(seen) else f"wasmtime {len(expected)} events, ours {len(seen)}"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``modules LIBRARY PLACE``: seeds as "FIRST COUNT" lines; PLACE is a file of eight bytes that holds the seed at work."""
+    """``modules LIBRARY PLACE``: seeds as "FIRST COUNT" lines; PLACE is a file that holds the seed and the module at work."""
     from tests.fuzz.corpus import handmade
 
     library, place = arguments
-    comparison = Comparison(Library(Path(library)), handmade())
     with open(place, "r+b") as file:
-        current = mmap.mmap(file.fileno(), 8)
+        current = mmap.mmap(file.fileno(), PLACE)
+
+    def begin(seed: int, data: bytes) -> None:
+        current[: 16 + len(data)] = struct.pack("<qq", seed, len(data)) + data
+
+    comparison = Comparison(Library(Path(library)), handmade(), begin)
     for line in sys.stdin:
         first, count = map(int, line.split())
         for seed in range(first, first + count):
-            current[:] = struct.pack("<q", seed)
             finding = comparison.check(seed)
             if finding is not None:
                 print(json.dumps({"seed": finding.seed, "words": finding.words, "data": finding.data.hex()}), flush=True)

@@ -1,4 +1,4 @@
-"""The second engine as an observer: PyPI wasmtime does with a module what tests/fuzz/native/observe.c does, and notes the same."""
+"""The second engine as an observer: PyPI wasmtime does with a module what tests/fuzz/native/observe.c does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ from wasmtime import WasmtimeError
 from tests.oracle import Raw, trap_words
 
 from .observer import (
-    BUDGET, MAX_CALLS, MAX_ELEMENTS, MAX_PAGES, ROUNDS, STATUS, TABLE_SHOWN, Event, Library, Observation, Outcome, Tag,
+    BUDGET,
+    MAX_CALLS,
+    MAX_ELEMENTS,
+    MAX_PAGES,
+    ROUNDS,
+    STATUS,
+    TABLE_SHOWN,
+    Event,
+    Library,
+    Observation,
+    Outcome,
+    Tag,
 )  # fmt: skip
 
 FUEL = 1_000_000

@@ -13,13 +13,15 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.fuzz.build import PLAIN, SANITIZED, Builder
 from tests.fuzz.corpus import handmade
 from tests.variants import sanitizer_environment
+
+from .modules import PLACE
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 200
@@ -29,7 +31,7 @@ STALL = 120.0
 
 @dataclass
 class State:
-    """What is done; kept in a file between runs. ``todo``: chunks that were begun and not ended."""
+    """What is done; kept in a file between runs."""
 
     next: int = 0
     seconds: float = 0.0
@@ -49,7 +51,7 @@ class State:
         """To the file, at once or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"next": self.next, "seconds": self.seconds, "counts": self.counts, "findings": self.findings}))
+        part.write_text(json.dumps(asdict(self)))
         part.replace(path)
 
 
@@ -60,7 +62,7 @@ class Worker:
         self._library = library
         self._environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "workers")))}
         self._place = tempfile.NamedTemporaryFile(prefix="seed-")  # noqa: SIM115  # lives as long as the worker
-        self._place.write(bytes(8))
+        self._place.write(bytes(PLACE))
         self._place.flush()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,8 +75,11 @@ class Worker:
             command, cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
 
-    def _seed(self) -> int:
-        return int(struct.unpack("<q", Path(self._place.name).read_bytes())[0])
+    def _at_work(self) -> tuple[int, bytes]:
+        """The seed and the module that the process is, or was, at."""
+        kept = Path(self._place.name).read_bytes()
+        seed, size = struct.unpack_from("<qq", kept)
+        return int(seed), kept[16 : 16 + size]
 
     def run(self, first: int, count: int) -> tuple[list[dict[str, Any]], Counter[str]]:
         """(findings, counts) of the seeds from ``first`` on; a crash is a finding, and what follows it is run all the same."""
@@ -92,23 +97,24 @@ class Worker:
                 if "done" in answer:
                     return findings, Counter(answer["counts"])
                 findings.append(answer)
-            seed = self._seed()
+            seed, data = self._at_work()
             if seed < first:
                 raise SystemExit(f"the worker does not start:\n{self._words()}")
             self.close()
-            findings.append({"seed": seed, "words": f"the worker died or hung: {self._words()}", "data": ""})
+            findings.append({"seed": seed, "words": f"the worker died or hung: {self._words()}", "data": data.hex()})
             first = seed + 1
         return findings, Counter()
 
     def _line(self, process: subprocess.Popen[bytes]) -> bytes:
         """The next line; empty when the process is dead, or was killed because it hangs."""
         assert process.stdout is not None
-        seed = -1
+        at_work = -1
         while not select.select([process.stdout], [], [], STALL)[0]:
-            if self._seed() == seed:
+            seed, _ = self._at_work()
+            if seed == at_work:
                 process.kill()
                 return b""
-            seed = self._seed()
+            at_work = seed
         return process.stdout.readline()
 
     def _words(self) -> str:
@@ -158,7 +164,8 @@ class WasmtimeCampaign:
             thread.start()
         under_way = 0
         while True:
-            more = state.counts["modules"] < modules and time.monotonic() - began < seconds and len(state.findings) < most_findings
+            in_time = time.monotonic() - began < seconds and len(state.findings) < most_findings
+            more = in_time and state.counts["modules"] < modules
             while more and under_way < len(threads):
                 chunks.put(state.next)
                 state.next += CHUNK
@@ -192,7 +199,8 @@ class WasmtimeCampaign:
     def _tell(self, modules: int) -> None:
         done, seconds = self.state.counts["modules"], self.state.seconds
         bar = "#" * min(30, 30 * done // max(1, modules))
-        text = f"[{bar:<30}] {done} of {modules} modules, {done / max(seconds, 0.001):.0f}/s, {len(self.state.findings)} differences"
+        found = len(self.state.findings)
+        text = f"[{bar:<30}] {done} of {modules} modules, {done / max(seconds, 0.001):.0f}/s, {found} differences"
         print(f"\r{text}" if sys.stdout.isatty() else text, end="" if sys.stdout.isatty() else "\n", flush=True)
 
     def _verdict(self, modules: int) -> int:

@@ -1,4 +1,4 @@
-"""Where fuzzing starts from: hand-made modules, the generator's, and a dictionary out of the operation table. All made, none committed."""
+"""Where fuzzing starts from: hand-made modules, and a dictionary out of the operation table. All made, none committed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _found() -> Iterator[bytes]:
 
 
 def handmade(cache: Path = ROOT / "build" / "fuzz" / "handmade") -> list[Path]:
-    """Files of the modules that people, or their compilers, wrote: our examples, kernels and scripts, and the official suite's."""
+    """Files of the modules that people or their compilers wrote: examples, kernels and scripts of ours, and the official suite's."""
     stamp = cache / "complete"
     if not stamp.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def handmade(cache: Path = ROOT / "build" / "fuzz" / "handmade") -> list[Path]:
 
 def dictionary() -> str:
     """libFuzzer's dictionary: opcodes, value types, section heads, LEB128 edges."""
-    tokens = {f"op_{op.ident}": bytes([op.opcode]) if op.opcode < 256 else bytes([op.opcode >> 8, op.opcode & 0xFF]) for op in OPS}
+    tokens = {f"op_{op.ident}": op.opcode.to_bytes(1 + (op.opcode > 0xFF), "big") for op in OPS}
     tokens |= {f"section_{number}": bytes([number]) for number in range(13)}
     tokens |= {f"type_{code:x}": bytes([code]) for code in (0x40, 0x60, 0x6F, 0x70, 0x7C, 0x7D, 0x7E, 0x7F)}
     for value in (0x7F, 0x80, 0x3FFF, 0x4000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
