@@ -1,7 +1,7 @@
 """Module after module on wasmtime and on both tiers of ours: generated, mutated, hand-made. The quick comparison of the two.
 
-``python -m tests.differential --wasmtime`` is its command; run by itself, this file is one worker of it, which reads seeds from its
-standard input and answers on its standard output.
+``python -m tests.differential --wasmtime`` is its command; run by itself, this file is one worker of it, which reads seeds
+from its standard input and answers on its standard output.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def beyond(words: str) -> bool:
 
 
 class Comparison:
-    """Compares single modules, and makes those of a seed."""
+    """Compares single modules, and makes those of a seed. ``begin`` is told each module before it is looked at."""
 
-    def __init__(self, library: Library, handmade: Sequence[Path], begin: Callable[[int, bytes], None] = lambda seed, data: None) -> None:
+    def __init__(self, library: Library, handmade: Sequence[Path], begin: Callable[[int, bytes], None]) -> None:
         self._begin = begin
         self.library = library
         self.second = SecondEngine(library)

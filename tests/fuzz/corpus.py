@@ -42,7 +42,7 @@ def _found() -> Iterator[bytes]:
 
 
 def handmade(cache: Path = ROOT / "build" / "fuzz" / "handmade") -> list[Path]:
-    """Files of the modules that people or their compilers wrote: examples, kernels and scripts of ours, and the official suite's."""
+    """Files of the modules that people or their compilers wrote: our examples, kernels, scripts; the official suite's."""
     stamp = cache / "complete"
     if not stamp.exists():
         cache.mkdir(parents=True, exist_ok=True)
