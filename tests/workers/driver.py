@@ -72,9 +72,9 @@ class WorkerDriver:
         return message
 
     def load(self, data: bytes, plugin: int = 1, name: str = "plugin", limits: Limits | None = None, directories: Any = (),
-             **more: Any) -> Any:  # fmt: skip
+             tier: Any = "auto", **more: Any) -> Any:  # fmt: skip
         """Hands a module over; returns the LOADED or FAILED. directories: (guest path, host path, writable)."""
-        image = image_of(data, metered=limits is not None and limits.fuel is not None)
+        image = image_of(data, metered=limits is not None and limits.fuel is not None, tier=tier)
         fds = [shm.sealed_copy(image, "image"), *(os.open(host, os.O_RDONLY | os.O_DIRECTORY) for _, host, _ in directories)]
         fields: dict[str, Any] = {
             "instance": "fresh", "calls": 0,
