@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 DECODER, NARROWING, BOMBS = "tests.classes.test_decoder", "tests.classes.test_narrowing", "tests.classes.test_bombs"
-MEMORIES, LIMITS = "tests.classes.test_memories", "tests.native.test_decoder_limits"
+MEMORIES, CALLS, LIMITS = "tests.classes.test_memories", "tests.classes.test_calls", "tests.native.test_decoder_limits"
 PATHS, DESCRIPTORS, RIGHTS, PROGRAMS = (f"tests.wasi.test_{name}" for name in ("paths", "descriptors", "rights", "programs"))
 TIME = "tests.wasi.test_time_and_random"
 ROUTER, WIRE, LOGS = "tests.host.test_router", "tests.host.test_wire", "tests.host.test_logs"
@@ -71,6 +71,18 @@ CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
         "table size and grow": (
             f"{MEMORIES}: test_table_size_and_grow_at_the_end_of_32_bits",
             f"{MEMORIES}: test_table_size_declared_at_the_end_of_32_bits",
+        ),
+        "type id confusion": (
+            f"{CALLS}: test_type_id_confusion_between_modules_of_a_store",
+            f"{CALLS}: test_type_id_confusion_of_imports",
+            f"{CALLS}: test_type_id_confusion_of_host_functions_in_tables",
+            f"{CALLS}: test_type_id_confusion_between_processes",
+        ),
+        "trap in each frame kind": (
+            f"{CALLS}: test_trap_in_each_frame_kind",
+            f"{CALLS}: test_trap_in_each_frame_kind_start_function_and_other_module",
+            f"{CALLS}: test_trap_in_each_frame_kind_other_ends",
+            f"{CALLS}: test_trap_in_each_frame_kind_in_a_worker",
         ),
         "data of one call": ("tests.workers.test_fresh: test_data_of_one_call_is_not_seen_by_the_next",),
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -92,16 +92,21 @@ def test_many_at_once() -> None:
         assert not backend._sharing and not any(made._regions for made in backend._exchanges.values() if made)
 
 
+SPIN = wat('(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))')
+
+
 def test_a_lost_worker_takes_its_exchange_along() -> None:
-    with Host(workers=1) as host:
-        plugin = host.load(COPY)
+    with Host(workers=1, spares=0) as host, ThreadPoolExecutor(1) as pool:
+        plugin, endless = host.load(COPY), host.load(SPIN, limits=Limits(deadline=100.0))
         data = pattern(8 * 2**20)
         assert plugin.run(stdin=data).stdout == data
-        pid = host.statistics().workers[0].pid
         before = len(os.listdir("/proc/self/fd"))
-        threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
-        with pytest.raises(WorkerLost):
-            for _ in range(1000):
-                plugin.run(stdin=data)
+        lost = pool.submit(endless.run, stdin=data)
+        end = time.monotonic() + 60
+        while not (busy := [worker.pid for worker in host.statistics().workers if worker.in_flight]):
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        os.kill(busy[0], signal.SIGKILL)
+        assert isinstance(lost.exception(60), WorkerLost)
         assert plugin.run(stdin=data).stdout == data
         assert len(os.listdir("/proc/self/fd")) <= before
