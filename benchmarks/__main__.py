@@ -21,7 +21,8 @@ SUITES = ("compute", *ABOUT)
 EPILOG = """\
 suites: compute: kernels without imports; """ + "; ".join(f"{name}: {about}" for name, about in ABOUT.items()) + """
 `python -m benchmarks program [OPTION …] FILE [ARGS …]` measures any WASI command in place of the suite's three.
-`python -m benchmarks --check` prints each figure that this project must show, its bar, and pass or fail.
+`python -m benchmarks --check` prints each figure of speed that this project must show, its bar, and pass or fail;
+`python -m benchmarks --check security` those of security.
 """  # fmt: skip
 
 
@@ -153,6 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["program"]:
             return run_program(given[1:])
         options = at_least_one_round(parser(), given)
+        if options.check and options.suites not in ([], ["security"]):
+            parser().error("--check measures all rows, or those of security")
         if options.readme or options.check:
             from benchmarks import check
 

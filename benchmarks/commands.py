@@ -20,6 +20,8 @@ SOURCES = ("native", "workers", "sandboxhost", "plugins_example", "setup.py", "p
 NOT_SOURCES = shutil.ignore_patterns("generated", "__pycache__", "*.so", "*.o", "_native.c", "*.egg-info")
 MODULES, QUICK_MODULES = 100_000, 500
 """Modules of the differential run."""
+FAULTS, QUICK_FAULTS = 10_000, 200
+"""Of the chaos run."""
 
 
 def run(
@@ -105,3 +107,15 @@ def differential(modules: int, wanted: int) -> tuple[int, int, int, str]:
         return 1, 0, wanted, "the run failed"
     count, differences = int(found[1]), int(found[2])
     return differences, count, wanted, f"{count:,} modules, {differences} differences"
+
+
+def chaos(faults: int, wanted: int) -> tuple[int, int, int, str]:
+    """(problems, faults injected, faults wanted, words)."""
+    done = run([sys.executable, "-m", "tests.chaos", "--faults", str(faults), "--seed", "1"])
+    last = (done.stdout.strip().splitlines() or ["the run ended without a verdict"])[-1]
+    found = re.match(r"(PASSED|FAILED): (\d+) faults of \d+ in \d+ s, seed 1: (\d+) (calls|problems)", last)
+    if found is None or (done.returncode == 0) != (found[1] == "PASSED"):
+        say((done.stdout + done.stderr).strip()[-2000:])
+        return 1, 0, wanted, f"the run ended with {done.returncode}"
+    count, number = int(found[2]), int(found[3])
+    return number if found[1] == "FAILED" else 0, count, wanted, f"{count:,} faults, {last.partition('seed 1: ')[2]}"

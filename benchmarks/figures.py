@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 from typing import Any
 
@@ -30,6 +31,11 @@ def digits(value: float) -> str:
     """Three significant digits, thousands grouped; two decimals where they are enough."""
     size = abs(value)
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.3g}"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The least value that so many percent of the values do not exceed (nearest rank)."""
+    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
 
 
 @dataclass

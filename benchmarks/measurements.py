@@ -161,3 +161,18 @@ class Measurements:
     def differential(self) -> tuple[int, int, int, str]:
         """See commands.differential."""
         return commands.differential(commands.QUICK_MODULES if self.quick else commands.MODULES, commands.MODULES)
+
+    # ---- security
+
+    @cached_property
+    def security(self) -> Suite:
+        """Ours alone."""
+        return self._suite("security", Options((), {}, self.rounds, self.tier))
+
+    def security_figure(self, row: str) -> float:
+        """The worst round's."""
+        return max(self.security.rows[row].values[OURS])
+
+    def chaos(self) -> tuple[int, int, int, str]:
+        """See commands.chaos."""
+        return commands.chaos(commands.QUICK_FAULTS if self.quick else commands.FAULTS, commands.FAULTS)

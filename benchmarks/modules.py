@@ -7,7 +7,7 @@ import tests.builder as b
 PAGE = 65_536
 MIB = 1 << 20
 BUFFER_PAGES = MIB // PAGE
-I32_LOAD, I32_STORE, I32_SUB = b"\x28\2\0", b"\x36\2\0", b"\x6b"
+I32_LOAD, I32_STORE, I32_SUB, I32_NE = b"\x28\2\0", b"\x36\2\0", b"\x6b", b"\x47"
 DATA_TEXT = b"sixteen bytes..." * 16
 
 
@@ -74,6 +74,28 @@ def endless() -> bytes:
         b.section(b.EXPORT, b.vector([b.name("run") + b"\0\0"])),
         b.section(b.CODE, b.vector([b.body(b.LOOP + bytes([b.EMPTY]) + b.BR + b"\0" + b.END + b.END)])),
     )
+
+
+def late() -> bytes:
+    """`spin()` and `bulk()` never end by themselves, `bulk` fills 4 MiB again and again; `wait(ms)` calls the import
+    `host`.`block`; `count(n) -> n` counts to n in steps of one."""
+    forever = b.LOOP + bytes([b.EMPTY]) + b"%b" + b.BR + b"\0" + b.END + b.END
+    fill = b.i32_const(0) + b.i32_const(1) + b.i32_const(4 * MIB) + b"\xfc\x0b\0"
+    count = (
+        b.LOOP + bytes([b.EMPTY]) + get(1) + b.i32_const(1) + b.I32_ADD + b.LOCAL_TEE + b"\1" + get(0) + I32_NE + b.BR_IF + b"\0"
+        + b.END + get(1) + b.END
+    )  # fmt: skip
+    names = [b.name(name) + b"\0" + b.unsigned(1 + index) for index, name in enumerate(("spin", "bulk", "wait", "count"))]
+    return b.module(
+        b.section(b.TYPE, b.vector([b.function_type(), b.function_type([b.I32]), b.function_type([b.I32], [b.I32])])),
+        b.section(b.IMPORT, b.vector([b.name("host") + b.name("block") + b"\0\1"])),
+        b.section(b.FUNCTION, b.vector([b.unsigned(type_) for type_ in (0, 0, 1, 2)])),
+        b.section(b.MEMORY, b.vector([b.limits(4 * MIB // PAGE)])),
+        b.section(b.EXPORT, b.vector(names)),
+        b.section(b.CODE, b.vector([
+            b.body(forever % b""), b.body(forever % fill), b.body(get(0) + b.CALL + b"\0" + b.END), b.body(count, [(1, b.I32)]),
+        ])),
+    )  # fmt: skip
 
 
 def cat() -> bytes:

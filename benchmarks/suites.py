@@ -19,6 +19,7 @@ ABOUT = {
     "start": "from bytes to a first result; instances",
     "call": "calls in one process and across processes",
     "memory": "proportional set size of workers with the same module of 20 MB",
+    "security": "what losses, deadlines, floods and the lock-down cost",
 }
 OURS, IN_PROCESS, WASMTIME, ECHO, POOL = "ours", "ours in process", "wasmtime", "bare pyzmq", "ProcessPoolExecutor"
 
@@ -46,6 +47,7 @@ def run_suite(name: str, options: Options) -> Suite:
         have_programs()
     probes, notes = {
         "programs": programs, "compile": compiling, "start": start, "call": call, "memory": memory,
+        "security": security,
     }[name](options)  # fmt: skip
     return interleave(Suite(name, ABOUT[name], probes[0].contender, notes=notes), probes, options.rounds)
 
@@ -168,3 +170,13 @@ def memory(options: Options) -> tuple[list[Probe], list[str]]:
     task = {**options.ours, "file": str(CPYTHON.path), "name": "python", "arguments": arguments, "stdout": stdout}
     notes = ["Every worker has run the program once and is idle again.", "A page that n processes share counts 1/n in each."]
     return [Probe(OURS, "memory_ours", task)], notes
+
+
+def security(options: Options) -> tuple[list[Probe], list[str]]:
+    """Ours alone: workers killed, deadlines reached, hosts ended."""
+    task = options.ours
+    notes = [
+        "Each kill meets two workers, one of them busy, and a warm spare; half of the callers wait in `call`, half for a future.",
+        "A deadline is late by what passes until the exception is in the caller, beside another call in the same process.",
+    ]
+    return [Probe(OURS, module, task) for module in ("security_loss", "security_deadline", "security_shutdown")], notes

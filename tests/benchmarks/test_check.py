@@ -13,6 +13,7 @@ from benchmarks import check, commands
 from benchmarks.__main__ import main, parser
 from benchmarks.bars import ROWS, Bar, Counted
 from benchmarks.measurements import Measurements
+from benchmarks.security_bars import SECURITY_ROWS
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -48,6 +49,16 @@ def test_counts_of_failures(counts: tuple[int, int, int], quick: bool, verdict: 
 
 def test_every_figure_of_the_table_has_a_row() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS) == 21
+    assert len({row.name for row in SECURITY_ROWS}) == len(SECURITY_ROWS)
+
+
+def test_rows_of_security_or_the_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(check, "ROWS", (Bar("one of speed", lambda _: 1.0, "x", 1.5),))
+    monkeypatch.setattr(check, "SECURITY_ROWS", (Bar("one of security", lambda _: 2.0, "s", 1.5),))
+    assert main(["--check"]) == 0 and "one of speed" in capsys.readouterr().out
+    assert main(["--check", "security"]) == 1 and "one of security" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--check", "call"])
 
 
 @pytest.mark.parametrize(("value", "code"), [(1.0, 0), (2.0, 1)])
@@ -83,6 +94,11 @@ def test_a_file_that_is_no_check_is_refused(text: str, tmp_path: Path, capsys: p
 def test_the_differential_command_is_read_right() -> None:
     failures, done, wanted, words = commands.differential(3, 100)
     assert (failures, done, wanted, words) == (0, 3, 100, "3 modules, 0 differences")
+
+
+def test_the_chaos_command_is_read_right() -> None:
+    failures, done, wanted, words = commands.chaos(3, 100)
+    assert (failures, done, wanted) == (0, 3, 100) and words.startswith("3 faults, ") and "0 without outcome" in words
 
 
 def test_a_suite_run_that_finds_nothing_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import report, tables
-from benchmarks.figures import Suite, digits, shown
+from benchmarks.figures import Suite, digits, percentile, shown
 
 
 @pytest.fixture
@@ -82,3 +82,8 @@ def test_a_chart_has_a_bar_for_each_value_scaled_within_its_row(suite: Suite) ->
     bars = [float(node.get("width", "nan")) for node in nodes if node.get("height") == str(tables.BAR - 2)]
     assert bars == [tables.WIDTH / 2, tables.WIDTH, tables.WIDTH / 2, tables.WIDTH, tables.WIDTH]
     assert "4.00 s" in [node.text for node in nodes]
+
+
+@pytest.mark.parametrize(("percent", "value"), [(95, 95), (100, 100), (50, 50), (0.5, 1)])
+def test_percentiles_are_nearest_ranks(percent: float, value: float) -> None:
+    assert percentile(list(range(100, 0, -1)), percent) == value

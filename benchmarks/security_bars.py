@@ -1,0 +1,24 @@
+"""The rows of `--check security`: what a hostile plugin, worker or moment may cost, and the bar for it."""
+
+from __future__ import annotations
+
+from benchmarks.bars import Bar, Counted
+from benchmarks.measurements import Measurements
+from benchmarks.probes import security_deadline as deadline
+from benchmarks.probes import security_loss as loss
+from benchmarks.probes import security_shutdown as shutdown
+
+
+def _most_late(kind: str) -> Bar:
+    row = f"{deadline.ROW.format(kind)}, most"
+    return Bar(row, lambda m: m.security_figure(row), "s", 0.020)
+
+
+SECURITY_ROWS: tuple[Bar | Counted, ...] = (
+    Counted("random faults under load", Measurements.chaos, "10,000: 0 calls without one outcome, 0 leaks"),
+    Bar(f"{loss.TO_ERROR}, p95", lambda m: m.security_figure(f"{loss.TO_ERROR}, 95 % within"), "s", 0.050),
+    Bar(f"{loss.TO_READY}, p95", lambda m: m.security_figure(f"{loss.TO_READY}, 95 % within"), "s", 0.060),
+    *map(_most_late, deadline.KINDS),
+    Bar(shutdown.CLOSE, lambda m: m.security_figure(shutdown.CLOSE), "s", 2.0),
+    Bar(shutdown.GONE, lambda m: m.security_figure(shutdown.GONE), "s", 1.0),
+)  # fmt: skip
