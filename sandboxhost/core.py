@@ -26,6 +26,7 @@ from .exchange import SIZE, Exchange
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
+from .process import MAX_STDERR
 from .quarantine import Quarantine
 from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
 from .router_state import Grow, Note
@@ -41,6 +42,10 @@ __all__ = ["Core"]
 STOP_SECONDS = 1.0
 """What workers get to end by themselves when the host closes."""
 Clock = Callable[[], float]
+_ROUNDS = 8
+"""Portions of what has arrived that are routed in one go, before anything is delivered."""
+_DATAGRAMS = 1000
+"""The same for a line, in datagrams."""
 
 
 class Core:
@@ -382,6 +387,7 @@ class Core:
         if worker is not None:
             logger.warning("worker %d is killed: %s", worker.process.pid, reason)
             worker.kill(reason, kind)
+            self._transport.mute(worker_id)
 
     def _release(self, plugin_id: int) -> None:
         image, directories = self._resources.pop(plugin_id)
@@ -390,22 +396,30 @@ class Core:
             os.close(fd)
 
     def _pump(self, later: list[Finish | InvokeHost]) -> None:
-        """Reads and routes whatever has arrived, until nothing is left (the socket's descriptor tells of edges only)."""
-        while arrived := self._transport.receive():
-            for worker_id, frame in arrived:
+        """Reads and routes whatever has arrived, until nothing is left (the socket's descriptor tells of edges only). Of very
+        much it takes the first part, so that what that brings is delivered; the input thread goes on."""
+        for _ in range(_ROUNDS):
+            for worker_id, frame in self._transport.receive():
                 self._take_in(worker_id, frame, later)
+            if not self._transport.more:
+                return
+        if self._wait_until:
+            self._wait_until = 0.0
+            self._wake()
 
     def _pump_line(self, line: Line, later: list[Finish | InvokeHost]) -> None:
         """Reads a line that nobody reads: what a caller left behind that gave up."""
-        while line.leader is None and (frame := line.receive()):
+        for _ in range(_DATAGRAMS):
+            if line.leader is not None or not (frame := line.receive()):
+                return
             self._take_in(line.worker.routing_id, frame, later)
 
-    def _take_in(self, worker_id: bytes, frame: bytes | None, later: list[Finish | InvokeHost]) -> None:
-        """One frame of a worker's."""
+    def _take_in(self, worker_id: bytes, frame: bytes | ProtocolError, later: list[Finish | InvokeHost]) -> None:
+        """One frame of a worker's, or what is wrong with it."""
         now = time.monotonic()
         try:
-            if frame is None:
-                raise ProtocolError("a message of several parts")
+            if isinstance(frame, ProtocolError):
+                raise frame
             messages = wire.decode(frame, Direction.TO_HOST)
             messages = [self._fetch(worker_id, m) if type(m) is wire.OutputShared else m for m in messages]
             self._check_ready(worker_id, messages, now)
@@ -480,7 +494,8 @@ class Core:
             self._pump_line(line, later)
         later += self._carry_out(self._router.tick(time.monotonic()))
         self._pump(later)
-        times = (self._router.next_time(), self._supervisor.next_time(), self._watch.next_time())
+        more = 0.0 if self._transport.more else None
+        times = (self._router.next_time(), self._supervisor.next_time(), self._watch.next_time(), more)
         self._wait_until = min((t for t in times if t is not None), default=time.monotonic() + 3600.0)
         return later
 
@@ -536,6 +551,8 @@ class Core:
                 fd == process.lifeline.fileno() and not self._supervisor.heard_spare(worker)):
             poll.unregister(fd)  # end of file: the process is about to end
             del watched[fd]
+        if process.said_bytes > MAX_STDERR and not worker.killed_for:
+            self._kill(worker.routing_id, f"it wrote more than {MAX_STDERR} bytes to stderr")
         if fd != process.fd or not process.reap():
             return []
         for mine in (process.fd, process.stderr, process.lifeline.fileno()):
@@ -544,7 +561,10 @@ class Core:
         now = time.monotonic()
         later: list[Finish | InvokeHost] = []
         self._pump(later)  # what it said before it died
-        while worker.routing_id in self._lines.of and (frame := self._lines.of[worker.routing_id].receive()):
+        line = self._lines.of.get(worker.routing_id)
+        for _ in range(_DATAGRAMS if line is not None else 0):
+            if line is None or not (frame := line.receive()):
+                break
             self._take_in(worker.routing_id, frame, later)
         self._lines.remove(worker)
         self._drop_exchange(worker.routing_id)

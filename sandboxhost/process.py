@@ -22,6 +22,8 @@ LIFELINE_FD = 3
 """Number of the lifeline in the child."""
 _MAX_SAID = 8192
 """Bytes of the child's stderr that are kept."""
+MAX_STDERR = 2**20
+"""Bytes that a child may write to its stderr in its life."""
 
 
 @lru_cache(maxsize=1)
@@ -58,6 +60,8 @@ class Process:
         """The same as a number: the exit code, or minus the signal; None: not known."""
         self.said = b""
         """The last of what it wrote to stderr."""
+        self.said_bytes = 0
+        """How much it wrote there."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stderr, their_stderr = os.pipe()
         try:
@@ -137,12 +141,14 @@ class Process:
         except OSError:
             return b""
         self.said = (self.said + data)[-_MAX_SAID:]
+        self.said_bytes += len(data)
         return data
 
     def last_words(self) -> str:
         """The end of what it said, fit to be shown."""
-        while self.read_stderr():
-            pass
+        for _ in range(MAX_STDERR >> 16):  # it may have left a child that goes on
+            if not self.read_stderr():
+                break
         return printable(self.said.decode("utf-8", "replace").strip(), 2000)
 
     def kill(self) -> None:

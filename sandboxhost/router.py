@@ -34,9 +34,10 @@ from .errors import (
 )
 from .quarantine import Quarantine
 from .router_domains import DomainSide
-from .router_messages import Timed, deadline_error, one_message, place
+from .router_messages import Timed, deadline_error, most_outputs, one_message, place
 from .router_state import (
     IGNORED,
+    Abandoned,
     CallSpec,
     CallState,
     Counters,
@@ -61,6 +62,8 @@ DRAIN = 2.0
 """Seconds that the other calls of such a worker get before it is killed."""
 PREFETCH = 16
 """Calls of a batch that a worker may hold per thread, so that they travel together."""
+MOST_ABANDONED = 10_000
+"""Calls that ended here and that one worker has not answered."""
 PREFETCH_ROWS = 2
 """The same for calls of many rows."""
 LINE_BYTES = 16 * 2**10
@@ -197,7 +200,8 @@ class Router(WorkerSide, DomainSide):
     def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes, now: float) -> list[Instruction]:
         """A function of the application has returned packed results, or failed with a text."""
         call = self.calls.get(call_id)
-        if call is not None and call.worker is not None:
+        if call is not None and call.worker is not None and call.asked == sequence:
+            call.asked = 0
             self._send(call.worker, wire.HostResult(call_id, sequence, ok, payload))
         return self._flush(now)
 
@@ -394,13 +398,21 @@ class Router(WorkerSide, DomainSide):
             worker.threadless -= call.spec.threadless
             worker.ended += call.spec.rows
             if usage is None and worker.state not in ("lost", "killed"):
-                worker.abandoned[call.id] = plugin.id
+                self._abandon(worker, plugin, call)
         usage = (usage or Usage())._replace(worker=worker.pid if worker is not None else 0)
         if error is not None:
             place(error, plugin.name, call.spec.function, usage)
         self._out.append(Finish(call.id, payload, error, usage))
         if plugin.removed:
             self._unload_if_idle(plugin)
+
+    def _abandon(self, worker: WorkerState, plugin: Plugin, call: CallState) -> None:
+        """The worker has not answered yet."""
+        spec = call.spec
+        worker.abandoned[call.id] = Abandoned(
+            plugin.id, spec.kind == "load", 2 * spec.rows + most_outputs(plugin.limits, spec.rows))
+        if len(worker.abandoned) > MOST_ABANDONED:
+            self._violation(worker, f"{len(worker.abandoned)} calls ended without an answer of its own")
 
     def _lose(self, worker: WorkerState, call: CallState, reason: str, unwritten: bool, kind: Loss = Loss.KILLED) -> None:
         plugin = self.plugins[call.spec.plugin]
@@ -409,7 +421,7 @@ class Router(WorkerSide, DomainSide):
             call.retried = call.retried or not unwritten
             plugin.mourned = plugin.mourned if unwritten else ""  # who allows repeating has allowed this
             call.worker = None
-            call.host_calls = call.output = 0
+            call.host_calls = call.output = call.outputs = call.asked = 0
             call.base = call.done
             worker.calls.pop(call.id)
             worker.threadless -= call.spec.threadless

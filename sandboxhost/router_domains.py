@@ -56,7 +56,7 @@ class DomainSide:
 
     def _blame(self, worker: WorkerState, kind: Loss, reason: str, now: float) -> None:
         """Marks the plugins that may have been why the worker was lost: those that had a call on it, or still may have."""
-        running = {call.spec.plugin for call in worker.calls.values()} | set(worker.abandoned.values())
+        running = {call.spec.plugin for call in worker.calls.values()} | {left.plugin for left in worker.abandoned.values()}
         plugins = (worker.culprits if kind is Loss.DEADLINE else running) & self.plugins.keys()
         for plugin_id in plugins:
             self.plugins[plugin_id].last_loss = kind

@@ -5,10 +5,14 @@ from typing import NamedTuple
 
 from . import wire
 from .errors import DeadlineExceeded, SandboxError
+from .limits import Limits
 from .router_state import CallSpec, CallState, Plugin
 from .statistics import Usage
 
-__all__ = ["Timed", "deadline_error", "one_message", "place"]
+__all__ = ["Timed", "deadline_error", "most_outputs", "one_message", "place"]
+
+_OUTPUT_BYTES = 4096
+"""Bytes of a message of OUTPUT, on the average of a call with much of it, at least."""
 
 
 class Timed(NamedTuple):
@@ -37,6 +41,11 @@ def one_message(call: CallState, fuel: wire.Signed, now: float) -> wire.Call | w
 
 def _left(spec: CallSpec, now: float) -> wire.Signed:
     return wire.Signed(wire.UNLIMITED if spec.deadline is None else max(0, int((spec.deadline - now) * 1e9)))
+
+
+def most_outputs(limits: Limits, rows: int) -> int:
+    """Messages of OUTPUT that a call of so many rows may have."""
+    return rows * (16 + limits.output_bytes // _OUTPUT_BYTES)
 
 
 def deadline_error(plugin: Plugin, when: str) -> DeadlineExceeded:

@@ -124,7 +124,11 @@ class CallState:
     maker: int = 0
     """The call whose host function made it, wherever that runs."""
     host_calls: int = 0
+    asked: int = 0
+    """Sequence of the function of the application that it waits for."""
     output: int = 0
+    outputs: int = 0
+    """Bytes and messages of OUTPUT."""
     cancelled: bool = False
     retried: bool = False
     base: int = 0
@@ -175,6 +179,17 @@ IGNORED = ("it ignored a deadline or a cancellation", Loss.DEADLINE)
 
 
 @dataclass(slots=True)
+class Abandoned:
+    """What a worker may still say about a call that has ended here."""
+
+    plugin: int
+    load: bool
+    """It was one."""
+    messages: int
+    """So many before its answer."""
+
+
+@dataclass(slots=True)
 class WorkerState:
     id: bytes
     state: str = "starting"
@@ -190,8 +205,8 @@ class WorkerState:
     """In flight."""
     threadless: int = 0
     """Of these, those that need no thread of their own."""
-    abandoned: dict[int, int] = field(default_factory=dict)
-    """Call -> plugin, of calls that ended here but that the worker may still answer, once each."""
+    abandoned: dict[int, Abandoned] = field(default_factory=dict)
+    """Calls that ended here but that the worker may still answer, once each."""
     culprits: set[int] = field(default_factory=set)
     """Plugins whose calls are why it is to be killed."""
     plugins: dict[int, bool] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from typing import Any
 
 from . import wire
 from .errors import LimitExceeded, Loss, PayloadTooLarge, ProtocolError, SandboxError
-from .router_messages import place
+from .router_messages import most_outputs, place
 from .router_state import CallState, Emit, Instruction, InvokeHost, Kill, Part, Plugin, WorkerState
 from .statistics import Usage
 
@@ -37,8 +37,9 @@ class WorkerSide:
         call = worker.calls.get(message.id)
         plugin_id = call.spec.plugin if call is not None and call.spec.kind == "load" else worker.loads.pop(message.id, None)
         if plugin_id is None and message.id in worker.abandoned:
-            del worker.abandoned[message.id]
-            plugin_id = message.plugin
+            left = worker.abandoned.pop(message.id)
+            plugin_id = left.plugin if left.load else None
+            self._late += 1
         if plugin_id is None or plugin_id != message.plugin:
             raise ProtocolError(f"Loaded.id: {message.id} is no load of this worker")
         if plugin_id in worker.plugins:
@@ -51,11 +52,16 @@ class WorkerSide:
         call = worker.calls.get(message.id)
         if call is not None:
             return call
-        if message.id not in worker.abandoned:
+        left = worker.abandoned.get(message.id)
+        if left is None:
             raise ProtocolError(f"{type(message).__name__}.id: call {message.id} is not in flight on this worker")
         if final:
             del worker.abandoned[message.id]
             self._late += 1
+        elif left.messages:
+            left.messages -= 1
+        else:
+            raise ProtocolError(f"{type(message).__name__}.id: call {message.id} has ended, and goes on")
         return None
 
     def _result(self, worker: WorkerState, message: wire.Result, now: float) -> None:
@@ -122,6 +128,8 @@ class WorkerSide:
             self._send(worker, wire.HostResult(message.id, message.sequence, False, b"the call has ended"))
             return
         allowed = self.plugins[call.spec.plugin].limits.host_calls * call.spec.rows
+        if call.asked or not message.sequence:
+            raise ProtocolError(f"HostCall.sequence: {message.sequence} while call {call.id} waits for {call.asked or 'none'}")
         call.host_calls += 1
         if call.host_calls > allowed:
             text = f"more than {allowed} calls of host functions"
@@ -129,6 +137,7 @@ class WorkerSide:
             self._send(worker, wire.Cancel(message.id))
             self._send(worker, wire.HostResult(message.id, message.sequence, False, b"too many calls of host functions"))
         else:
+            call.asked = message.sequence
             self._out.append(InvokeHost(call.id, message.sequence, message.function, message.payload))
 
     def _output(self, worker: WorkerState, message: wire.Output, now: float) -> None:
@@ -136,10 +145,14 @@ class WorkerSide:
         if call is None:
             return
         call.output += len(message.data)
+        call.outputs += 1
+        limits = self.plugins[call.spec.plugin].limits
         if message.stream not in (wire.STDOUT, wire.STDERR):
             raise ProtocolError(f"Output.stream: {message.stream}")
-        if call.output > self.plugins[call.spec.plugin].limits.output_bytes * call.spec.rows:
+        if call.output > limits.output_bytes * call.spec.rows:
             raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes, more than a worker lets pass")
+        if call.outputs > most_outputs(limits, call.spec.rows):
+            raise ProtocolError(f"Output.data: call {call.id} wrote {call.output} bytes in {call.outputs} messages")
         self._out.append(Emit(call.id, message.stream, message.data))
 
     def _bye(self, worker: WorkerState, message: wire.Bye, now: float) -> None:

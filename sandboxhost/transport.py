@@ -1,106 +1,242 @@
-"""The ROUTER socket: never blocking, bounded, one private endpoint a worker, nothing left in the file system."""
+"""The socket of the host: never blocking, bounded whatever workers send, one private endpoint a worker, nothing left in the file
+system."""
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
 import tempfile
+import time
 from typing import Any
 
 import zmq
 
-from .wire import MAX_FRAME
+from .errors import ProtocolError
+from .wire import MAX_FRAME_TO_HOST
+from .zmtp import OPENING, Incoming, frame
 
 __all__ = ["Transport", "Unreachable"]
 
 _MAX_PATH = 100
 """Bytes of a Unix socket's path that every system takes."""
+_PREFIX = "sandboxhost-"
+_STALE_SECONDS = 60.0
+"""A directory of this age that no living host holds is removed."""
+_MOST_PIECES = 256
+"""Pieces of at most 8 KiB (libzmq's in_batch_size) that wait for one connection; then libzmq reads no more of it."""
+_PORTION_FRAMES, _PORTION_BYTES, _PIECE_BYTES = 1000, 2**20, 512
+"""`receive` returns with so many frames or bytes, where a piece counts this much besides its own."""
+_MOST_STRANGERS = 64
+"""Connections before or in their handshake."""
 
 
 class Unreachable(Exception):
     """The worker is not connected or takes nothing more; nothing was sent."""
 
 
+class _Peer:
+    """One connection."""
+
+    __slots__ = ("incoming", "worker")
+
+    def __init__(self) -> None:
+        self.incoming = Incoming(MAX_FRAME_TO_HOST)
+        self.worker: bytes | None = None
+        """Whose it is, after the handshake."""
+
+
 class Transport:
-    """One ROUTER socket. Not for concurrent use: every method under the owner's lock (the memory fence that ZeroMQ asks for).
+    """One STREAM socket, on which zmtp.py speaks ROUTER. Not for concurrent use: every method under the owner's lock (the memory
+    fence that ZeroMQ asks for).
 
     Each worker gets an ipc endpoint of its own, in a fresh directory of mode 0700, which is removed as soon as the worker has
-    connected: nobody can connect afterwards, and a host that is killed leaves nothing behind.
-    `fd` becomes readable on *edges* only: after it, and after any send, call `receive` until it returns nothing.
+    connected: nobody can connect afterwards. Who connects has to know the routing id of a worker that was started and has not
+    connected yet. The host that made a directory holds a lock on it; what a killed host left is removed by the next.
+    `fd` becomes readable on *edges* only: after it, and after any send, call `receive` until there is no `more`.
     """
 
     def __init__(self) -> None:
         self.sends = 0
         """Frames sent; after a send the descriptor does not tell of what arrived before it."""
+        self.more = False
+        """There may be more to receive than the last portion."""
+        self.refused = 0
+        """Connections that were closed before they were a worker's."""
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
-        self._endpoints: dict[bytes, str] = {}
+        self._endpoints: dict[bytes, tuple[str, int]] = {}
+        """By worker: its endpoint, and the descriptor of its directory; -1 when that is gone: the worker has connected."""
+        self._peers: dict[bytes, _Peer] = {}
+        """By libzmq's name for the connection."""
+        self._of: dict[bytes, bytes] = {}
+        """That name by worker."""
         try:
-            self._socket = self._context.socket(zmq.ROUTER)
-            for option, value in (
-                (zmq.LINGER, 0), (zmq.ROUTER_MANDATORY, 1), (zmq.ROUTER_HANDOVER, 0), (zmq.MAXMSGSIZE, MAX_FRAME),
-                (zmq.SNDHWM, 10_000), (zmq.RCVHWM, 10_000), (zmq.HANDSHAKE_IVL, 5_000),
-            ):
+            self._socket = self._context.socket(zmq.STREAM)
+            for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 10_000), (zmq.RCVHWM, _MOST_PIECES), (zmq.STREAM_NOTIFY, 1)):
                 self._socket.setsockopt(option, value)
             self.fd = int(self._socket.getsockopt(zmq.FD))
         except BaseException:
             self._context.destroy(linger=0)
             raise
+        _sweep()
 
     def open_endpoint(self, worker: bytes) -> str:
         """Binds the endpoint to which this worker, and nobody else, shall connect. Raises OSError."""
-        directory = tempfile.mkdtemp(prefix="sandboxhost-")
+        directory = tempfile.mkdtemp(prefix=_PREFIX)
         if len(os.fsencode(directory)) > _MAX_PATH:
             os.rmdir(directory)
-            directory = tempfile.mkdtemp(prefix="sandboxhost-", dir="/tmp")
+            directory = tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp")
         endpoint = f"ipc://{directory}/router"
+        held = -1
         try:
+            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._socket.bind(endpoint)
-        except zmq.ZMQError as exc:
-            _remove(endpoint)
+        except OSError as exc:  # ZMQError too
+            _remove(endpoint, held)
             raise OSError(exc.errno, f"cannot bind {endpoint}: {exc}") from None
-        self._endpoints[worker] = endpoint
+        self._endpoints[worker] = endpoint, held
         return endpoint
 
     def connected(self, worker: bytes) -> None:
         """The worker has said something: its endpoint's directory is not needed any more."""
-        if worker in self._endpoints:
-            _remove(self._endpoints[worker])
+        endpoint, held = self._endpoints.get(worker, ("", -1))
+        if held >= 0:
+            _remove(endpoint, held)
+            self._endpoints[worker] = endpoint, -1
 
     def close_endpoint(self, worker: bytes) -> None:
         """The worker is gone: its endpoint and its connection are closed."""
-        endpoint = self._endpoints.pop(worker, None)
-        if endpoint is not None:
+        self.mute(worker)
+        self.connected(worker)
+        endpoint, _ = self._endpoints.pop(worker, ("", -1))
+        if endpoint:
             try:
                 self._socket.unbind(endpoint)
             except zmq.ZMQError:
                 pass  # gone already
-            _remove(endpoint)
 
-    def send(self, worker: bytes, frame: bytes) -> None:
+    def mute(self, worker: bytes) -> None:
+        """Closes the connection: nothing more is taken from this worker, which is about to be killed."""
+        name = self._of.get(worker)
+        if name is not None:
+            self._hang_up(name)
+
+    def _hang_up(self, name: bytes) -> None:
+        peer = self._peers.pop(name, None)
+        if peer is not None:
+            if peer.worker is not None:
+                del self._of[peer.worker]
+            self._write(name, b"")  # libzmq delivers nothing of it after this
+
+    def send(self, worker: bytes, body: bytes) -> None:
         """Queues one frame. Raises Unreachable: nothing was queued."""
+        name = self._of.get(worker)
+        if name is None:
+            raise Unreachable("it is not connected")
         self.sends += 1
+        if not self._write(name, frame(body)):
+            raise Unreachable("it takes nothing more, or the connection is closed")
+
+    def _write(self, name: bytes, data: bytes) -> bool:
         try:
             # Always copied: pyzmq's other way has a thread and a context of its own, which stay broken when they are made while
             # the application is out of descriptors. What is large travels in the exchange anyway.
-            self._socket.send_multipart((worker, frame), zmq.DONTWAIT)
-        except zmq.ZMQError as exc:
-            raise Unreachable(str(exc)) from None
+            self._socket.send_multipart((name, data), zmq.DONTWAIT)
+        except zmq.ZMQError:
+            return False
+        return True
 
-    def receive(self, limit: int = 1000) -> list[tuple[bytes, bytes | None]]:
-        """(worker, frame) of what has arrived, at most `limit`; frame None: not exactly one part."""
-        arrived: list[tuple[bytes, bytes | None]] = []
-        while len(arrived) < limit and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            worker, *parts = self._socket.recv_multipart(zmq.DONTWAIT)
-            arrived.append((worker, parts[0] if len(parts) == 1 else None))
+    def receive(self) -> list[tuple[bytes, bytes | ProtocolError]]:
+        """(worker, frame) of what has arrived; ProtocolError: it breaks the framing, and was cut off. A portion: see `more`."""
+        arrived: list[tuple[bytes, bytes | ProtocolError]] = []
+        size = 0
+        self.more = True
+        while len(arrived) < _PORTION_FRAMES and size < _PORTION_BYTES:
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self.more = False
+                break
+            name, data = self._socket.recv_multipart(zmq.DONTWAIT)
+            size += _PIECE_BYTES + len(data)
+            peer = self._peers.get(name)
+            if not data:
+                self._came_or_went(name)
+            elif peer is not None:
+                try:
+                    frames = peer.incoming.feed(data)
+                    worker = peer.worker or self._greet(name, peer)
+                except ProtocolError as exc:
+                    self._hang_up(name)
+                    if peer.worker is not None:
+                        arrived.append((peer.worker, exc))
+                    else:
+                        self.refused += 1
+                else:
+                    arrived += [(worker, body) for body in frames]
         return arrived
+
+    def _came_or_went(self, name: bytes) -> None:
+        gone = self._peers.pop(name, None)
+        if gone is not None:
+            if gone.worker is not None:
+                del self._of[gone.worker]
+            return
+        self._peers[name] = _Peer()
+        self.sends += 1
+        self._write(name, OPENING)
+        strangers = [n for n, peer in self._peers.items() if peer.worker is None]
+        if len(strangers) > _MOST_STRANGERS:
+            self.refused += 1
+            self._hang_up(strangers[0])
+
+    def _greet(self, name: bytes, peer: _Peer) -> bytes:
+        """b"" while the handshake is not complete. Raises ProtocolError: nobody of that routing id is expected."""
+        worker = peer.incoming.identity
+        if worker is None:
+            return b""
+        if self._endpoints.get(worker, ("", -1))[1] < 0:
+            raise ProtocolError("an unknown routing id, or one that has been used")
+        peer.worker = worker
+        self._of[worker] = name
+        self.connected(worker)
+        return worker
 
     def close(self) -> None:
         """Closes the socket and removes what is left of directories; waits for ZeroMQ's own thread."""
         self._socket.close(linger=0)
         self._context.destroy(linger=0)
-        for endpoint in self._endpoints.values():
-            _remove(endpoint)
+        for endpoint, held in self._endpoints.values():
+            if held >= 0:
+                _remove(endpoint, held)
         self._endpoints.clear()
 
 
-def _remove(endpoint: str) -> None:
+def _remove(endpoint: str, held: int) -> None:
     shutil.rmtree(os.path.dirname(endpoint.removeprefix("ipc://")), ignore_errors=True)
+    if held >= 0:
+        os.close(held)
+
+
+def _sweep() -> None:
+    """Removes the directories of hosts that were killed while a worker started: ours, old enough, and held by nobody."""
+    for folder in {tempfile.gettempdir(), "/tmp"}:
+        try:
+            names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(_PREFIX)]
+        except OSError:
+            continue
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                status = os.fstat(held)
+                if (status.st_uid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), 0o700) and (
+                        time.time() - status.st_mtime > _STALE_SECONDS):
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+            except OSError:
+                pass  # somebody's
+            finally:
+                os.close(held)

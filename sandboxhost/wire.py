@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, get_type_hints
 
 import msgpack
@@ -28,7 +28,13 @@ from .statistics import Usage
 from .values import ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 
 MAX_FRAME = 64 * 2**20
-"""Bytes of one frame, in either direction."""
+"""Bytes of one frame to a worker."""
+MAX_FRAME_TO_HOST = 4 * 2**20
+"""Bytes of one frame to the host: what is larger travels in pieces (OUTPUT, ROW_RESULTS)."""
+MAX_PIECE = 256 * 2**10
+"""Bytes of such a piece; and of a frame whose messages the host decodes without a look at each header first."""
+MAX_MESSAGES = 4096
+"""Messages of a larger frame to the host."""
 MAX_TEXT_BYTES = 64 * 2**10
 """Bytes of one text field, export names included."""
 MAX_DATAGRAM = 64 * 2**10
@@ -378,8 +384,8 @@ class _Packers(threading.local):
 _packers = _Packers()
 
 
-def encode(messages: Iterable[Message]) -> bytes:
-    """One frame. Raises ProtocolError: a field out of range, or the frame larger than MAX_FRAME."""
+def encode(messages: Iterable[Message], most: int = MAX_FRAME) -> bytes:
+    """One frame. Raises ProtocolError: a field out of range, or the frame larger than `most` bytes."""
     packer = _packers.packer
     try:
         for message in messages:
@@ -389,8 +395,8 @@ def encode(messages: Iterable[Message]) -> bytes:
         raise ProtocolError(f"cannot encode {type(message).__name__}: {exc}") from None
     finally:
         packer.reset()
-    if len(frame) > MAX_FRAME:
-        raise ProtocolError(f"frame: {len(frame)} bytes are more than {MAX_FRAME}")
+    if len(frame) > most:
+        raise ProtocolError(f"frame: {len(frame)} bytes are more than {most}")
     return frame
 
 
@@ -409,20 +415,41 @@ def cut(message: Message, *fields: str) -> tuple[bytes, ...]:
     return tuple(pieces)
 
 
+def pieces(message: Any) -> Iterable[Any]:
+    """The message to the host, or several of at most MAX_PIECE bytes each that say the same."""
+    if isinstance(message, Output) and len(message.data) > MAX_PIECE:
+        return [message._replace(data=message.data[at:at + MAX_PIECE]) for at in range(0, len(message.data), MAX_PIECE)]
+    if isinstance(message, RowResults) and len(message.payload) > MAX_PIECE:
+        size = len(message.payload) // message.rows
+        rows = max(1, MAX_PIECE // size)
+        return [
+            RowResults(message.id, message.first + at, min(rows, message.rows - at),
+                       message.payload[at * size:(at + rows) * size])
+            for at in range(0, message.rows, rows)]
+    return (message,)
+
+
 def decode(frame: bytes, direction: Direction) -> list[Any]:
-    """The messages of one frame. Raises ProtocolError, which names the message and the field; nothing is returned then."""
-    if len(frame) > MAX_FRAME:
-        raise ProtocolError(f"frame: {len(frame)} bytes are more than {MAX_FRAME}")
+    """The messages of one frame. Raises ProtocolError, which names the message and the field; nothing is returned then.
+
+    What it touches is bounded by the frame: up to MAX_PIECE from a process that may be hostile, messages are unpacked whole (the
+    worst, nested arrays, take some 11 times their bytes, and are dropped one by one); beyond that, no field may be an array, and
+    there are at most MAX_MESSAGES.
+    """
+    most = MAX_FRAME if direction is Direction.TO_WORKER else MAX_FRAME_TO_HOST
+    if len(frame) > most:
+        raise ProtocolError(f"frame: {len(frame)} bytes are more than {most}")
     size = len(frame) + 1
+    careful = len(frame) > MAX_PIECE and direction is not Direction.TO_WORKER
     unpacker = msgpack.Unpacker(
-        use_list=False, raw=False, strict_map_key=True, read_size=size, max_buffer_size=size, max_array_len=_MAX_FIELDS,
-        max_map_len=0, max_ext_len=0, max_str_len=MAX_TEXT_BYTES, max_bin_len=MAX_FRAME)
+        use_list=False, raw=False, strict_map_key=True, read_size=size, max_buffer_size=size,
+        max_array_len=0 if careful else _MAX_FIELDS, max_map_len=0, max_ext_len=0, max_str_len=MAX_TEXT_BYTES, max_bin_len=most)
     shapes = _SHAPES[direction]
     messages: list[Any] = []
     try:
         unpacker.feed(frame)
         unpacker.feed(_END)
-        for item in unpacker:
+        for item in _carefully(unpacker, size) if careful else unpacker:
             if item is None and unpacker.tell() == size:
                 return messages
             shape = shapes.get(item[0]) if type(item) is tuple and item and type(item[0]) is int else None
@@ -437,6 +464,19 @@ def decode(frame: bytes, direction: Direction) -> list[Any]:
     except (ValueError, msgpack.UnpackException) as exc:
         raise ProtocolError(f"{direction.value}: message {len(messages)}: not msgpack within bounds: {_words(exc)}") from None
     raise ProtocolError(f"{direction.value}: message {len(messages)}: the frame is cut off")
+
+
+def _carefully(unpacker: Any, size: int) -> Iterator[Any]:
+    """What iterating gives, but each array's header is read before its fields are. Raises ProtocolError too."""
+    for _ in range(MAX_MESSAGES):
+        if unpacker.tell() == size - 1:
+            yield unpacker.unpack()
+            return
+        fields = unpacker.read_array_header()
+        if fields > _MAX_FIELDS:
+            raise ProtocolError(f"a message of {fields} fields")
+        yield tuple([unpacker.unpack() for _ in range(fields)])
+    raise ProtocolError(f"more than {MAX_MESSAGES} messages in a frame of {size - 1} bytes")
 
 
 _ONE: dict[str, Any] = {

@@ -112,12 +112,15 @@ def test_a_bomb_of_headers_costs_little(bomb: bytes) -> None:
         tracemalloc.stop()
 
 
-def test_a_frame_that_is_too_large_is_refused_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_FRAME", 1000)
-    with pytest.raises(ProtocolError, match="more than 1000"):
-        wire.decode(bytes(1001), Direction.TO_HOST)
-    with pytest.raises(ProtocolError, match="more than 1000"):
-        wire.encode([wire.Output(1, 1, bytes(1001))])
+def test_a_frame_that_is_too_large_is_refused_on_both_sides() -> None:
+    most = wire.MAX_FRAME_TO_HOST
+    with pytest.raises(ProtocolError, match=f"more than {most}"):
+        wire.decode(bytes(most + 1), Direction.TO_HOST)
+    with pytest.raises(ProtocolError, match=f"more than {most}"):
+        wire.encode([wire.Output(1, 1, bytes(most))], most)
+    assert len(wire.encode([wire.Output(1, 1, bytes(most - 9))], most)) == most
+    with pytest.raises(ProtocolError, match=f"more than {wire.MAX_FRAME}"):
+        wire.encode([wire.Call(1, 1, 0, "", wire.Signed(-1), wire.Signed(-1), bytes(wire.MAX_FRAME))])
 
 
 FIELD = st.integers(-1, 2**64 - 1) | st.binary(max_size=9) | st.text(max_size=3) | st.booleans()

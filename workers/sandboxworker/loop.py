@@ -32,8 +32,10 @@ from .plugin import Plugin, Shared
 from .threads import Pool, Post, Task
 from .watchdog import watchdog
 
-_FRAME_BYTES = 1 << 20
-"""A frame is sent when it holds about this many bytes of payload."""
+_FRAME_BYTES = 192 << 10
+"""A frame is sent when it holds about this many bytes."""
+_MESSAGE_BYTES = 64
+"""What a message counts besides its payload."""
 
 
 _CONNECT_SECONDS = 10
@@ -177,13 +179,21 @@ class Loop:
 
     def flush(self) -> None:
         """Sends everything that was posted."""
+        batch: list[Any] = []
+        size = 0
         while self._outbox:
-            batch, size = [], 0
-            while self._outbox and size < _FRAME_BYTES:
-                message = self._outbox.popleft()
-                size += len(getattr(message, "payload", b"")) + len(getattr(message, "data", b""))
+            for message in wire.pieces(self._outbox.popleft()):
+                size += _MESSAGE_BYTES + sum(len(field) for field in message if type(field) in (bytes, str))
                 batch.append(message)
-            self._socket.send(_encoded(batch))
+                if size >= _FRAME_BYTES:
+                    self._send(batch)
+                    batch, size = [], 0
+        if batch:
+            self._send(batch)
+
+    def _send(self, batch: list[Any]) -> None:
+        for frame in _encoded(batch):
+            self._socket.send(frame)
 
     def _receive(self) -> None:
         """Every frame that has arrived."""
@@ -294,18 +304,18 @@ def _hang_up(lifeline: int) -> select.epoll:
     return found
 
 
-def _encoded(batch: list[Any]) -> bytes:
-    """One frame; a message that cannot be encoded becomes a FAILED, and the others travel."""
+def _encoded(batch: list[Any]) -> list[bytes]:
+    """One frame; when it is too large, one a message, and a message that cannot be sent becomes a FAILED."""
     try:
-        return wire.encode(batch)
+        return [wire.encode(batch, wire.MAX_FRAME_TO_HOST)]
     except ProtocolError:
-        parts = []
+        frames = []
         for message in batch:
             try:
-                parts.append(wire.encode([message]))
+                frames.append(wire.encode([message], wire.MAX_FRAME_TO_HOST))
             except ProtocolError as exc:
-                parts.append(wire.encode([wire.failed(message.id, exc)]))
-        return b"".join(parts)
+                frames.append(wire.encode([wire.failed(message.id, exc)]))
+        return frames
 
 
 def run(spare: bool = False) -> int:
