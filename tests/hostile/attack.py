@@ -169,7 +169,7 @@ def attack(name: str, *, deadline: float = 5.0) -> Figures:
             while time.monotonic() < end or neighbour.made < made + 10:
                 time.sleep(0.01)
         after = host.statistics()
-        assert len({worker.pid for worker in after.workers} & pids) == 1, "the other worker lives"
+        assert len({worker.pid for worker in after.workers} & pids) == 1, f"the other worker lives: {after}, {pids}, {failed}"
         return Figures(watch.growth, killed_after, failed, neighbour, after)
 
 

@@ -176,7 +176,7 @@ def install() -> None:
     from sandboxworker import bootstrap, loop
 
     attacks: list[Attacks] = []
-    seal, task_of = bootstrap.seal, loop.Loop._task
+    seal, task_of = bootstrap.LockDown.seal, loop.Loop._task
 
     def sealed(*arguments: Any) -> Any:
         attacks.append(Attacks(wire, connection(), loop.LIFELINE_FD))
@@ -201,14 +201,14 @@ def install() -> None:
         attack(call)
 
     threading.Thread(target=wait, daemon=True).start()
-    bootstrap.seal = sealed
+    bootstrap.LockDown.seal = sealed  # type: ignore[method-assign]
     loop.Loop._task = task  # type: ignore[method-assign]
 
 
 def main() -> int:
     """As sandboxworker.__main__, taken over. The arguments: the role, the import paths."""
     sys.path[:0] = sys.argv[2:]
-    if sys.argv[1] == "worker":
+    if sys.argv[1] in ("worker", "spare"):
         install()
     from sandboxworker.__main__ import main as role
 
