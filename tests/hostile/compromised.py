@@ -198,6 +198,7 @@ def install() -> None:
         ready.set()
         go.acquire()
         attack, call = start.pop()
+        time.sleep(0.02)  # what libzmq has to say (LOADED, say) does not lie in the middle of it: most probably
         attack(call)
 
     threading.Thread(target=wait, daemon=True).start()
