@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         FuelExhausted,
         GuestExit,
         HostClosed,
+        HostForked,
         HostFunctionError,
         InstantiationError,
         LimitExceeded,
@@ -50,7 +51,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CallError", "Cancelled", "Completed", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame",
-    "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostFunctionError",
+    "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostForked", "HostFunctionError",
     "HostStatistics", "InstantiationError", "LimitExceeded", "Limits", "LinkError", "Loss", "Manifest", "ManifestError",
     "MemoryLimit", "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge", "Plugin", "ProcessLimits",
     "ProtocolError", "Quarantined", "SandboxError", "SignatureMismatch", "StackLimit", "Supervision", "TableType", "Trap",
@@ -61,7 +62,7 @@ __all__ = [
 _HOME = {
     "errors": (
         "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted",
-        "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "Loss",
+        "GuestExit", "HostClosed", "HostForked", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "Loss",
         "ManifestError", "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "Quarantined",
         "SandboxError", "SignatureMismatch", "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError",
         "WorkerLost", "WorkerStartError",

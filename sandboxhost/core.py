@@ -17,12 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from . import shm, wire
+from . import forks, shm, wire
 from .calls import Events, Waiter
 from .domains import Directory, Domain
 from .engine import CompiledModule, Engine
 from .errors import HostClosed, Loss, ProtocolError, WorkerError
 from .exchange import SIZE, Exchange
+from .forks import Refusing, RefusingEngine
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
@@ -54,8 +55,8 @@ class Core:
     in_chunks = True
 
     def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine, supervision: Supervision) -> None:
-        self._lock = threading.Lock()
-        self._engine = engine
+        self._lock: threading.Lock | Refusing = threading.Lock()
+        self._engine: Engine | RefusingEngine = engine
         self._router = Router(quarantine=Quarantine(supervision.quarantine_losses, supervision.quarantine_seconds))
         self._transport = Transport()
         self._lines = Lines()
@@ -71,12 +72,13 @@ class Core:
         self._build_id = b""
         self._stopping = False
         self._closed = threading.Event()
-        self._owner = os.getpid()
+        self._forked = False
         self._wait_until = 0.0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._thread = threading.Thread(target=self._loop, name="sandboxhost-io", daemon=True)
         self._thread.start()
+        forks.watch(self)
 
     # ---- for the host ----
 
@@ -95,7 +97,7 @@ class Core:
     def add_plugin(self, plugin: Plugin, image: CompiledModule, directories: list[int]) -> None:
         """Takes over `image` (one holder) and the directories' descriptors."""
         with self._lock:
-            if self._stopping:
+            if self._stopping or self._router.draining:
                 raise HostClosed("the host is closed")
             self._build_id = self._build_id or image.description.build_id
             self._resources[plugin.id] = image, directories
@@ -222,10 +224,32 @@ class Core:
                 sum(bool(plugin.quarantined) for plugin in self._router.plugins.values()),
                 tuple(self._supervisor.pools.replacements))
 
-    def close(self) -> None:
-        """Pending calls end with HostClosed; no process, descriptor or file is left after it. May be called again."""
-        if os.getpid() != self._owner:  # a fork of the application: the workers are not ours
+    def _drain(self, seconds: float) -> None:
+        """Accepts nothing more, and waits until what was accepted has ended."""
+        end = time.monotonic() + seconds
+        while True:
+            with self._lock:
+                self._router.draining = True
+                if self._stopping or not self._router.calls:
+                    return
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.002)
+
+    def forked(self) -> None:
+        """This is a child of the process whose workers they are: every use raises HostForked from now on."""
+        self._forked = self._stopping = True
+        self._lock, self._engine = Refusing(), RefusingEngine()
+        for worker in (*self._supervisor.workers.values(), *self._supervisor.spares.values()):
+            worker.process.lifeline.close()  # our copy: its end is to tell the worker when the parent is gone
+
+    def close(self, drain: float = 0.0) -> None:
+        """Pending calls get `drain` seconds, then they end with HostClosed; no process, descriptor or file is left after it. May
+        be called again."""
+        if self._forked:
             return
+        if drain > 0:
+            self._drain(drain)
         with self._lock:
             first, self._stopping = not self._stopping, True
             later = self._carry_out(self._router.close(time.monotonic())) if first else []

@@ -27,7 +27,8 @@
     │ └ ProtocolError
     ├ Quarantined (.plugin .kind .losses)      the plugin's calls lost too many workers
     ├ ManifestError (.key)                     the manifest or the configuration is at fault; also a ValueError
-    └ HostClosed
+    ├ HostClosed
+    └ HostForked                               also a RuntimeError
 
 On the wire an error is (code, text, detail): `to_wire` and `from_wire`.
 """
@@ -41,7 +42,8 @@ from .statistics import Usage
 
 __all__ = [
     "CallError", "Cancelled", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame", "FuelExhausted",
-    "GuestExit", "HostClosed", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "Loss", "ManifestError",
+    "GuestExit", "HostClosed", "HostForked", "HostFunctionError", "InstantiationError", "LimitExceeded", "LinkError", "Loss",
+    "ManifestError",
     "MemoryLimit", "ModuleError", "Overloaded", "PayloadTooLarge", "ProtocolError", "Quarantined", "SandboxError",
     "SignatureMismatch", "StackLimit", "Trap", "UnknownFunction", "ValidationError", "WorkerError", "WorkerLost",
     "WorkerStartError",
@@ -301,6 +303,10 @@ class HostClosed(SandboxError):
     """The host is closed, or was closed while the call was pending."""
 
 
+class HostForked(SandboxError, RuntimeError):
+    """A host was used in a fork of the process that made it. Nothing has happened, there or here."""
+
+
 _CODES: dict[str, type[SandboxError]] = {
     "error": SandboxError, "module": ModuleError, "decode": DecodeError, "validation": ValidationError, "link": LinkError,
     "instantiation": InstantiationError, "element_offset": ElementOffsetOutOfBounds,
@@ -310,7 +316,7 @@ _CODES: dict[str, type[SandboxError]] = {
     "payload": PayloadTooLarge, "overloaded": Overloaded,
     "worker": WorkerError, "worker_start": WorkerStartError, "worker_lost": WorkerLost, "protocol": ProtocolError,
     "quarantined": Quarantined,
-    "manifest": ManifestError, "closed": HostClosed,
+    "manifest": ManifestError, "closed": HostClosed, "forked": HostForked,
 }
 """The one table of wire codes. Codes are for ever; a new class gets a new code."""
 _CODE_OF = {cls: code for code, cls in _CODES.items()}

@@ -17,6 +17,7 @@ from .domains import Directory, domain_of
 from .engine import CompiledModule, Engine, ModuleDescription
 from .errors import HostClosed, LimitExceeded, LinkError, printable
 from .grants import Grants
+from .hardening import harden
 from .host_functions import HostFunction, Threads
 from .limits import Limits, ProcessLimits
 from .manifest import Manifest, find_manifest
@@ -30,6 +31,8 @@ from .values import ExternKind, FunctionType
 
 __all__ = ["Host"]
 
+DRAIN_SECONDS = 0.25
+"""What calls get to end when the host is closed."""
 WASI_MODULES = frozenset({"wasi_snapshot_preview1", "wasi_unstable"})
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,7 +54,7 @@ class Backend(Protocol):
     def cancel(self, call_id: int) -> None: ...
     def width(self) -> int: ...
     def statistics(self) -> HostStatistics: ...
-    def close(self) -> None: ...
+    def close(self, drain: float = 0.0) -> None: ...
 
 
 class Host:
@@ -67,15 +70,20 @@ class Host:
     fields of it (quarantine_losses=0: nothing is ever quarantined). `workers` are there from the start for plugins without tenant
     and directories; every other trust domain (`load`) starts its first worker with its first plugin, further ones, up to
     `workers`, when its calls find no free thread, and ends them with its last plugin.
+
+    hardened: for good, and for the whole process that makes the host: no core dumps, and no process of its user may trace it or
+    read its memory (hardening.py). A child that the application forks cannot use the host: HostForked.
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
                  features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto",
                  spares: int | None = None, quarantine_losses: int | None = None, quarantine_seconds: float | None = None,
-                 supervision: Supervision | None = None) -> None:
+                 supervision: Supervision | None = None, hardened: bool = False) -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
+        if hardened:
+            harden()
         self._backend: Backend
         if workers:
             from .core import Core
@@ -103,12 +111,16 @@ class Host:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
+        self.close(DRAIN_SECONDS if kind is None else 0.0)
 
-    def close(self) -> None:
-        """Ends everything: pending calls with HostClosed, processes, descriptors, files. May be called again."""
+    def close(self, drain: float = DRAIN_SECONDS) -> None:
+        """Ends everything: processes, descriptors, files. May be called again.
+
+        drain: seconds that calls in progress and waiting ones get to end by themselves; nothing new is accepted meanwhile. What
+        has not ended then ends with HostClosed. Workers that do not end either are killed a second later.
+        """
         self._closed = True
-        self._closer()
+        self._closer(drain)
 
     # ---- the application's functions ----
 
@@ -255,17 +267,20 @@ class _Closer:
 
     def __init__(self, backend: Backend, threads: Threads) -> None:
         self._backend, self._threads = backend, threads
+        self._owner = os.getpid()
         atexit.register(self)
 
-    def __call__(self) -> None:
-        """Closes now."""
+    def __call__(self, drain: float = 0.0) -> None:
+        """Closes now; in a fork of the application there is nothing to close."""
         atexit.unregister(self)
-        self._backend.close()
-        self._threads.close()
+        if os.getpid() == self._owner:
+            self._backend.close(drain)
+            self._threads.close()
 
     def soon(self) -> None:
         """Closes in a thread: the collector may run in any thread, in the middle of whatever that holds locked."""
-        threading.Thread(target=self, name="sandboxhost-close").start()
+        if os.getpid() == self._owner:
+            threading.Thread(target=self, name="sandboxhost-close").start()
 
 
 def _read(path: Path, allowed: int) -> bytes:

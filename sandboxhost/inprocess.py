@@ -218,7 +218,7 @@ class InProcess:
         return HostStatistics(self._accepted, self._ended, self._rejected, self._accepted - self._ended,
                               compiled_modules=self.compiled_module_count())
 
-    def close(self) -> None:
+    def close(self, drain: float = 0.0) -> None:
         """Cancels what runs, waits for it briefly, drops the plugins."""
         self._closed = True
         for cancellation in list(self._running.values()):

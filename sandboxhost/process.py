@@ -5,6 +5,7 @@ import array
 import fcntl
 import importlib.util
 import os
+import resource
 import select
 import signal
 import socket
@@ -20,6 +21,8 @@ __all__ = ["Process"]
 
 LIFELINE_FD = 3
 """Number of the lifeline in the child."""
+_MOST_DESCRIPTORS = 65_536
+"""As far as is looked where the open ones cannot be listed; the child closes what is beyond."""
 _MAX_SAID = 8192
 """Bytes of the child's stderr that are kept."""
 MAX_STDERR = 2**20
@@ -200,12 +203,15 @@ def _signal_words(number: int) -> str:
 
 def _inheritable_fds() -> list[int]:
     """Descriptors that a child would get besides those we name (Python's own are close-on-exec)."""
-    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+    try:
+        open_ones = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # in the hardened mode it is root's
+        open_ones = list(range(min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MOST_DESCRIPTORS)))
     found = []
-    for name in os.listdir(folder):
+    for fd in open_ones:
         try:
-            if os.get_inheritable(int(name)):
-                found.append(int(name))
+            if os.get_inheritable(fd):
+                found.append(fd)
         except OSError:
-            pass  # the listing's own descriptor
+            pass  # the listing's own descriptor, or none
     return found

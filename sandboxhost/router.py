@@ -79,7 +79,8 @@ class Router(WorkerSide, DomainSide):
         self.workers: dict[bytes, WorkerState] = {}
         self.plugins: dict[int, Plugin] = {}
         self.calls: dict[int, CallState] = {}
-        self.closed = False
+        self.draining = self.closed = False
+        """draining: nothing more is accepted, but what calls in progress need."""
         self.failures: dict[Domain, str] = {}
         """Why no worker can be had any more."""
         self._crowded: set[Domain] = set()
@@ -119,7 +120,7 @@ class Router(WorkerSide, DomainSide):
 
     def submit_many(self, specs: list[CallSpec], now: float) -> tuple[list[int], list[Instruction]]:
         """Accepts all of the calls (of one plugin) or none; see `submit`."""
-        if self.closed:
+        if self.closed or (self.draining and not (specs and specs[0].parent in self.calls)):
             raise HostClosed("the host is closed")
         plugin = self.plugins.get(specs[0].plugin) if specs else None
         if not specs or plugin is None or plugin.removed:
@@ -141,7 +142,7 @@ class Router(WorkerSide, DomainSide):
         then `submit` it, which also finds the words for a refusal.
         """
         plugin = self.plugins.get(spec.plugin)
-        if plugin is None or plugin.removed or plugin.queue or self._turn or self.closed or spec.parent or (
+        if plugin is None or plugin.removed or plugin.queue or self._turn or self.closed or self.draining or spec.parent or (
                 spec.kind not in ("call", "run")) or spec.descriptors or plugin.quarantined or plugin.mourned:
             return None
         limit = plugin.concurrency

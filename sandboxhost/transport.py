@@ -20,7 +20,8 @@ __all__ = ["Transport", "Unreachable"]
 
 _MAX_PATH = 100
 """Bytes of a Unix socket's path that every system takes."""
-_PREFIX = "sandboxhost-"
+_PREFIX, _SOCKET = "sandboxhost-", "router"
+"""What an endpoint's directory begins with, and what is in it."""
 _STALE_SECONDS = 60.0
 """A directory of this age that no living host holds is removed."""
 _MOST_PIECES = 256
@@ -86,7 +87,7 @@ class Transport:
         if len(os.fsencode(directory)) > _MAX_PATH:
             os.rmdir(directory)
             directory = tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp")
-        endpoint = f"ipc://{directory}/router"
+        endpoint = f"ipc://{directory}/{_SOCKET}"
         held = -1
         try:
             held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -218,25 +219,36 @@ def _remove(endpoint: str, held: int) -> None:
 
 
 def _sweep() -> None:
-    """Removes the directories of hosts that were killed while a worker started: ours, old enough, and held by nobody."""
+    """Removes the directories of hosts that were killed while a worker started: old enough, and held by nobody."""
     for folder in {tempfile.gettempdir(), "/tmp"}:
         try:
-            names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(_PREFIX)]
+            with os.scandir(folder) as entries:
+                paths = [entry.path for entry in entries if entry.name.startswith(_PREFIX)]
         except OSError:
             continue
-        for name in names:
-            path = os.path.join(folder, name)
+        for path in paths:
             try:
                 held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except OSError:
                 continue
             try:
-                status = os.fstat(held)
-                if (status.st_uid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), 0o700) and (
-                        time.time() - status.st_mtime > _STALE_SECONDS):
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
+                _remove_stale(path, held)
             except OSError:
                 pass  # somebody's
             finally:
                 os.close(held)
+
+
+def _remove_stale(path: str, held: int) -> None:
+    """Removes what is certainly nothing but an endpoint: a private directory of ours (root's workers own theirs) with at most its
+    socket in it. Raises OSError."""
+    status = os.fstat(held)
+    if stat.S_IMODE(status.st_mode) != 0o700 or os.geteuid() not in (0, status.st_uid) or (
+            time.time() - status.st_mtime <= _STALE_SECONDS):
+        return
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for name in os.listdir(held):
+        if name != _SOCKET or not stat.S_ISSOCK(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode):
+            return
+        os.unlink(name, dir_fd=held)
+    os.rmdir(path)

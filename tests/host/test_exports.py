@@ -24,6 +24,7 @@ NAMES = [
     "GuestExit",
     "Host",
     "HostClosed",
+    "HostForked",
     "HostFunctionError",
     "HostStatistics",
     "InstantiationError",
