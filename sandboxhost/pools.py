@@ -136,7 +136,7 @@ class Pools:
         """It said WARM."""
         member = self.members.get(id_)
         if member is not None:
-            member.warm = True
+            member.warm = self.changed = True
             if member.domain is None:
                 self._well(self._pools[None])
 

@@ -1,4 +1,4 @@
-"""The router under random stimuli in random order: exactly one outcome for every call."""
+"""The router under random stimuli in random order: exactly one outcome for every call, and no call in a foreign trust domain."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from sandboxhost import errors, wire
+from sandboxhost.domains import DEFAULT, Directory, Domain
+from sandboxhost.errors import Loss
 from sandboxhost.limits import Limits
+from sandboxhost.quarantine import Quarantine
 from sandboxhost.router import CallSpec, Finish, Kill, Part, Plugin, Router, Send
+from sandboxhost.router_state import Grow
 
 from .test_router import ready, result, row_failed
+
+TENANT = Domain("b")
+DOMAINS = [DEFAULT, DEFAULT, TENANT, TENANT.alone(4), Domain("", (Directory(1, 2, True),))]
+"""Of the plugins 1, 2, …"""
+REFUSALS = (errors.Overloaded, errors.UnknownFunction, errors.WorkerLost, errors.Quarantined)
+PLUGINS = st.integers(1, len(DOMAINS))
 
 
 class RandomDriver(RuleBasedStateMachine):
@@ -22,22 +32,24 @@ class RandomDriver(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.router = Router(grace=0.5, drain=1.0)
+        self.router = Router(grace=0.5, drain=1.0, quarantine=Quarantine(3, 5.0))
         self.now = 0.0
         self.accepted: set[int] = set()
         self.ended: set[int] = set()
         self.rows: dict[int, int] = {}
         self.told: dict[int, int] = {}
         self.holding: dict[bytes, set[int]] = {}
+        self.domains: dict[bytes, Domain] = {}
         self.loads: dict[bytes, dict[int, int]] = {}
         self.next_worker = 0
 
     @initialize(threads=st.integers(1, 3), persistent=st.booleans())
     def start(self, threads: int, persistent: bool) -> None:
-        self.router.add_plugin(Plugin(1, "one", b"", Limits(pending_calls=30), persistent))
-        self.router.add_plugin(Plugin(2, "two", b"", Limits(pending_calls=30, concurrent_calls=1)))
         self.threads = threads
-        self.start_worker()
+        for number, domain in enumerate(DOMAINS, 1):
+            limits = Limits(pending_calls=30, concurrent_calls=1 if number == 2 else None)
+            self.router.add_plugin(Plugin(number, "p", b"", limits, persistent and number % 2 == 1, domain))
+            self.start_worker(domain)
 
     def take(self, instructions: list[Any]) -> None:
         killed = []
@@ -52,44 +64,54 @@ class RandomDriver(RuleBasedStateMachine):
             elif isinstance(item, Send):
                 assert item.worker in self.holding, "written to a worker that is gone"
                 for message in item.messages:
+                    if isinstance(message, (wire.Call, wire.Run, wire.CallRows, wire.Load)):
+                        assert self.router.plugins[message.plugin].domain == self.domains[item.worker], "a foreign domain"
                     if isinstance(message, (wire.Call, wire.Run, wire.CallRows)):
                         self.holding[item.worker].add(message.id)
                     elif isinstance(message, wire.Load):
                         self.loads[item.worker][message.id] = message.plugin
             elif isinstance(item, Kill):
-                killed.append(item.worker)
-        for worker in killed:
-            self.lose(worker)
+                killed.append((item.worker, item.kind))
+            elif isinstance(item, Grow):
+                assert item.domain in self.router.domains()
+        for worker, kind in killed:
+            self.lose(worker, kind)
 
-    def lose(self, worker: bytes) -> None:
+    def lose(self, worker: bytes, kind: Loss) -> None:
         if self.holding.pop(worker, None) is not None:
             del self.loads[worker]
-            self.take(self.router.worker_lost(worker, "lost", self.now))
+            self.take(self.router.worker_lost(worker, "lost", self.now, kind))
 
-    @rule()
-    def start_worker(self) -> None:
-        if len(self.holding) < 3:
-            self.next_worker += 1
-            worker = b"worker-%d" % self.next_worker
-            self.holding[worker], self.loads[worker] = set(), {}
-            self.router.worker_started(worker, self.next_worker, line=True)
-            self.take(self.router.received(worker, [ready(self.threads)], self.now))
+    @rule(data=st.data())
+    def start_some_worker(self, data: st.DataObject) -> None:
+        if len(self.holding) < 8:
+            self.start_worker(data.draw(st.sampled_from(sorted(self.router.domains() | {DEFAULT}))))
+
+    def start_worker(self, domain: Domain) -> None:
+        self.next_worker += 1
+        worker = b"worker-%d" % self.next_worker
+        self.holding[worker], self.loads[worker], self.domains[worker] = set(), {}, domain
+        self.router.worker_started(worker, self.next_worker, line=True, domain=domain)
+        self.take(self.router.received(worker, [ready(self.threads)], self.now))
 
     @rule(
         target=calls,
-        plugin=st.sampled_from([1, 2]),
+        plugin=PLUGINS,
         kind=st.sampled_from(["call", "run", "load"]),
         count=st.integers(1, 5),
         seconds=st.none() | st.floats(0.1, 3.0),
         batch=st.booleans(),
         idempotent=st.booleans(),
+        parent=st.none() | calls,
     )
-    def submit(self, plugin: int, kind: str, count: int, seconds: float | None, batch: bool, idempotent: bool) -> Any:
+    def submit(self, plugin: int, kind: str, count: int, seconds: float | None, batch: bool, idempotent: bool,
+               parent: int | None) -> Any:
         deadline = None if seconds is None else self.now + seconds
-        specs = [CallSpec(plugin, kind, deadline=deadline, batch=batch, idempotent=idempotent) for _ in range(count)]
+        fields: dict[str, Any] = {"deadline": deadline, "batch": batch, "idempotent": idempotent, "parent": parent or 0}
+        specs = [CallSpec(plugin, kind, **fields) for _ in range(count)]
         try:
             ids, instructions = self.router.submit_many(specs, self.now)
-        except (errors.Overloaded, errors.UnknownFunction, errors.WorkerLost):
+        except REFUSALS:
             return multiple()
         self.accepted.update(ids)
         self.take(instructions)
@@ -97,7 +119,7 @@ class RandomDriver(RuleBasedStateMachine):
 
     @rule(
         target=calls,
-        plugin=st.sampled_from([1, 2]),
+        plugin=PLUGINS,
         seconds=st.none() | st.floats(0.1, 3.0),
         short=st.booleans(),
         twice=st.booleans(),
@@ -108,6 +130,7 @@ class RandomDriver(RuleBasedStateMachine):
         if begun is None:
             return multiple()
         worker, call = begun
+        assert self.router.plugins[plugin].domain == self.domains[worker], "a foreign domain"
         assert not self.holding[worker] and self.router.plugins[plugin].queue == type(self.router.plugins[plugin].queue)()
         self.accepted.add(call.id)
         self.holding[worker].add(call.id)
@@ -120,14 +143,14 @@ class RandomDriver(RuleBasedStateMachine):
                 self.take([finish])
         return call.id
 
-    @rule(target=calls, plugin=st.sampled_from([1, 2]), rows=st.integers(1, 8), seconds=st.none() | st.floats(0.1, 3.0),
+    @rule(target=calls, plugin=PLUGINS, rows=st.integers(1, 8), seconds=st.none() | st.floats(0.1, 3.0),
           idempotent=st.booleans())  # fmt: skip
     def submit_rows(self, plugin: int, rows: int, seconds: float | None, idempotent: bool) -> Any:
         deadline = None if seconds is None else self.now + seconds
         spec = CallSpec(plugin, "rows", "", bytes(8 * rows), deadline, 0, True, idempotent, rows, 8)
         try:
             call, instructions = self.router.submit(spec, self.now)
-        except (errors.Overloaded, errors.UnknownFunction, errors.WorkerLost):
+        except REFUSALS:
             return multiple()
         self.accepted.add(call)
         self.rows[call], self.told[call] = rows, 0
@@ -175,10 +198,15 @@ class RandomDriver(RuleBasedStateMachine):
         self.take(self.router.tick(self.now))
         assert (self.router.next_time() or self.now) >= self.now
 
-    @rule(data=st.data())
-    def lose_a_worker(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(Loss))
+    def lose_a_worker(self, data: st.DataObject, kind: Loss) -> None:
         if self.holding:
-            self.lose(data.draw(st.sampled_from(sorted(self.holding))))
+            self.lose(data.draw(st.sampled_from(sorted(self.holding))), kind)
+
+    @rule(data=st.data())
+    def recycle_a_worker(self, data: st.DataObject) -> None:
+        if self.holding:
+            self.take(self.router.drain_worker(data.draw(st.sampled_from(sorted(self.holding))), "recycled", self.now))
 
     @rule(data=st.data())
     def misbehave(self, data: st.DataObject) -> None:
@@ -204,12 +232,19 @@ class RandomDriver(RuleBasedStateMachine):
 
     @invariant()
     def work_is_not_left_lying(self) -> None:
-        idle = [w for w in self.router.workers.values() if w.state == "ready" and not w.calls]
-        waiting = [p for p in self.router.plugins.values() if p.queue]
-        if idle and waiting:
-            for plugin in waiting:
+        idle = {w.domain for w in self.router.workers.values() if w.state == "ready" and not w.calls}
+        for plugin in self.router.plugins.values():
+            if plugin.queue and plugin.domain in idle:
                 bounded = plugin.concurrency is not None and plugin.in_flight >= plugin.concurrency
                 assert bounded or plugin.home is not None
+
+    @invariant()
+    def workers_hold_plugins_of_their_domain_only(self) -> None:
+        for worker in self.router.workers.values():
+            assert all(self.router.plugins[plugin].domain == worker.domain for plugin in worker.plugins)
+        for plugin in self.router.plugins.values():
+            assert plugin.home is None or plugin.home.domain == plugin.domain
+            assert not (plugin.quarantined and plugin.queue)
 
     def teardown(self) -> None:
         self.take(self.router.close(self.now))
