@@ -169,7 +169,7 @@ class Host:
         if manifest is not None:
             limits, grants = manifest.lower(limits), manifest.narrow(grants)
         name = printable(name or (manifest.name if manifest else "plugin"), 200)
-        kept = instance or (manifest.instance if manifest else "fresh")
+        kept = instance if instance is not None else (manifest.instance if manifest else "fresh")
         if kept not in ("fresh", "persistent") and not (type(kept) is int and 0 < kept < 2**31):
             raise ValueError(f"instance must be \"fresh\", \"persistent\" or a number of calls, got {kept!r}")
         if isolation not in ("shared", "plugin"):
