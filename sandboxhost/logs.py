@@ -19,7 +19,7 @@ class GuestLines:
 
     def __init__(self, plugin: str, function: str) -> None:
         self._log = logger.getChild("plugin").getChild(plugin.replace(".", "_"))
-        self._function = function
+        self._function = printable(function).replace("\n", "\\n")
         self._rest = {1: b"", 2: b""}
 
     def write(self, stream: int, data: bytes) -> None:

@@ -10,6 +10,7 @@ import re
 DECODER, NARROWING, BOMBS = "tests.classes.test_decoder", "tests.classes.test_narrowing", "tests.classes.test_bombs"
 MEMORIES, CALLS, LIMITS = "tests.classes.test_memories", "tests.classes.test_calls", "tests.native.test_decoder_limits"
 PATHS, DESCRIPTORS, RIGHTS, PROGRAMS = (f"tests.wasi.test_{name}" for name in ("paths", "descriptors", "rights", "programs"))
+RESIDUE, WASI, HOST, CLOCK = (f"tests.classes.test_{name}" for name in ("residue", "wasi", "host", "clock"))
 TIME = "tests.wasi.test_time_and_random"
 ROUTER, WIRE, LOGS = "tests.host.test_router", "tests.host.test_wire", "tests.host.test_logs"
 
@@ -84,7 +85,15 @@ CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
             f"{CALLS}: test_trap_in_each_frame_kind_other_ends",
             f"{CALLS}: test_trap_in_each_frame_kind_in_a_worker",
         ),
-        "data of one call": ("tests.workers.test_fresh: test_data_of_one_call_is_not_seen_by_the_next",),
+        "data of one call": (
+            "tests.workers.test_fresh: test_data_of_one_call_is_not_seen_by_the_next",
+            f"{RESIDUE}: test_data_of_one_call_in_slots_that_nobody_set",
+            f"{RESIDUE}: test_data_of_one_call_in_memories_that_are_used_again",
+            f"{RESIDUE}: test_data_of_one_call_in_the_halves_of_results",
+            f"{RESIDUE}: test_data_of_one_call_in_the_gaps_of_structures",
+            f"{RESIDUE}: test_data_of_one_call_in_tables_of_descriptors",
+            f"{RESIDUE}: test_data_of_one_call_in_memory_that_host_and_worker_share",
+        ),
     },
     "WASI": {
         "dotdot and symlinks": (
@@ -92,7 +101,13 @@ CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
             f"{PATHS}: test_dotdot_and_symlinks_lead_nowhere_by_naming",
         ),
         "trailing slash": (f"{PATHS}: test_trailing_slash_on_every_path_function",),
-        "concurrent renamer": (f"{PROGRAMS}: test_a_concurrent_renamer_opens_no_way_out",),
+        "nul in paths": (f"{WASI}: test_nul_in_paths_cuts_nothing_off", f"{WASI}: test_nul_in_paths_of_the_second_argument"),
+        "double slashes": (f"{WASI}: test_double_slashes_are_single_ones",),
+        "loops": (f"{WASI}: test_loops_of_links_end",),
+        "concurrent renamer": (
+            f"{PROGRAMS}: test_a_concurrent_renamer_opens_no_way_out",
+            f"{WASI}: test_concurrent_renamer_and_every_path_function",
+        ),
         "rights on a read only directory": (f"{RIGHTS}: test_rights_on_a_read_only_directory_refuse_every_change",),
         "fd renumber": (f"{DESCRIPTORS}: test_fd_renumber",),
         "poll oneoff counts": (f"{TIME}: test_poll_oneoff_counts_and_pointers",),
@@ -100,11 +115,40 @@ CLASSES: dict[str, dict[str, tuple[str, ...]]] = {
         "a million opens": (f"{PROGRAMS}: test_a_million_opens",),
     },
     "Host": {
-        "malformed frames": (f"{WIRE}: test_malformed_frames_of_random_bytes_are_messages_or_a_protocol_error",),
-        "duplicate frames": (f"{ROUTER}: test_duplicate_frames_late_replies_are_counted_once_each",),
-        "unknown id frames": (f"{ROUTER}: test_unknown_id_frames_and_what_no_worker_may_say_get_it_killed",),
-        "foreign id frames": (f"{ROUTER}: test_foreign_id_frames_a_worker_answers_its_own_calls_only",),
-        "escape sequences": (f"{LOGS}: test_escape_sequences_in_guest_log_lines_are_shown",),
+        "malformed frames": (
+            f"{WIRE}: test_malformed_frames_of_random_bytes_are_messages_or_a_protocol_error",
+            f"{HOST}: test_malformed_frames_kill_their_sender_only",
+        ),
+        "duplicate frames": (
+            f"{ROUTER}: test_duplicate_frames_late_replies_are_counted_once_each",
+            f"{HOST}: test_duplicate_frames_kill_their_sender_only",
+        ),
+        "unknown id frames": (
+            f"{ROUTER}: test_unknown_id_frames_and_what_no_worker_may_say_get_it_killed",
+            f"{HOST}: test_unknown_id_frames_kill_their_sender_only",
+        ),
+        "foreign id frames": (
+            f"{ROUTER}: test_foreign_id_frames_a_worker_answers_its_own_calls_only",
+            f"{HOST}: test_foreign_id_frames_kill_their_sender_only",
+        ),
+        "payload limit": (
+            f"{HOST}: test_payload_limit_of_values_plus_minus_one_byte",
+            f"{HOST}: test_payload_limit_of_output_plus_minus_one_byte",
+            f"{HOST}: test_payload_limit_of_input_plus_minus_one_byte",
+        ),
+        "cached image flipped": (
+            f"{HOST}: test_cached_image_flipped_at_every_byte",
+            "tests.host.test_shm: test_a_sealed_copy_can_be_read_and_nothing_else",
+        ),
+        "escape sequences": (
+            f"{LOGS}: test_escape_sequences_in_guest_log_lines_are_shown",
+            f"{HOST}: test_escape_sequences_of_every_kind_are_shown_not_obeyed",
+        ),
+        "clock jumps": (
+            f"{CLOCK}: test_clock_jumps_no_python_module_reads_a_clock_that_can_be_set",
+            f"{CLOCK}: test_clock_jumps_the_core_reads_such_a_clock_for_guests_only",
+            f"{CLOCK}: test_clock_jumps_change_no_deadline",
+        ),
     },
 }
 
