@@ -18,8 +18,10 @@ from tests.e2e.conftest import MATH
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [Path(package.__path__[0]) for package in (sandboxhost, sandboxworker)]
 SETTABLE = {"time", "time_ns", "localtime", "gmtime", "strftime", "now", "utcnow", "today"}
-IN_C = ("CLOCK_REALTIME", "gettimeofday", "time", "timerfd_create", "setitimer", "alarm", "pthread_cond_timedwait", "sem_timedwait",
-        "pthread_mutex_timedlock", "mq_timedreceive")  # fmt: skip
+AGES_OF_FILES = {"transport.py": {"time.time"}}
+"""Whether a directory that a killed host left is old, by its file time; that nobody holds its lock is what decides."""
+IN_C = ("CLOCK_REALTIME", "gettimeofday", "time", "timerfd_create", "setitimer", "alarm", "pthread_cond_timedwait",
+        "sem_timedwait", "pthread_mutex_timedlock", "mq_timedreceive")  # fmt: skip
 ONLY_FOR_GUESTS = {"clock.c", "wasi_internal.h"}
 
 
@@ -42,7 +44,7 @@ def test_clock_jumps_no_python_module_reads_a_clock_that_can_be_set() -> None:
     assert clocks_of("import time\nx = time.time()") == {"time.time"} and clocks_of("from time import time") == {"time.time"}
     files = [path for folder in PACKAGES for path in folder.rglob("*.py")]
     assert len(files) > 40
-    assert {path.name: clocks for path in files if (clocks := clocks_of(path.read_text()))} == {}
+    assert {path.name: clocks for path in files if (clocks := clocks_of(path.read_text()))} == AGES_OF_FILES
 
 
 def test_clock_jumps_the_core_reads_such_a_clock_for_guests_only() -> None:
