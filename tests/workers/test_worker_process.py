@@ -437,9 +437,9 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
             signal.pause()
         finally:
             os._exit(1)
+    os.close(say)
     worker = int(os.read(said, 100))
     os.close(said)
-    os.close(say)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     end = time.monotonic() + 10
