@@ -1,4 +1,4 @@
-"""The command line: run, inspect, validate, demo. Data on stdout, talk on stderr."""
+"""The command line: run, inspect, validate, doctor, demo. Data on stdout, talk on stderr."""
 from __future__ import annotations
 
 import argparse
@@ -119,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     validate.set_defaults(command=_validate)
     validate.add_argument("--json", action="store_true")
     validate.add_argument("files", metavar="FILE", nargs="+")
+
+    doctor = commands.add_parser("doctor", help="show how far worker processes lock themselves down on this machine")
+    doctor.set_defaults(command=_doctor)
+    doctor.add_argument("--json", action="store_true")
 
     demo = commands.add_parser("demo", help="a tour in ten seconds: plugins, limits, a killed worker")
     demo.set_defaults(command=_demo)
@@ -318,6 +322,12 @@ def _validate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(verdicts))
     return worst
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import main as doctor
+
+    return doctor(options.json)
 
 
 def _demo(options: argparse.Namespace) -> int:

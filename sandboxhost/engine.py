@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from . import shm, wire
+from . import lockdown, shm, wire
 from .errors import HostClosed, LimitExceeded, PayloadTooLarge, ProtocolError, WorkerError, WorkerLost, printable
 from .limits import Limits
-from .options import TIERS, CompileOptions, Tier
+from .lockdown import DEFAULT_MINIMUM
+from .options import LEVELS, TIERS, CompileOptions, Level, Tier
 from .process import Process
 from .values import ExternKind, ExternType, MemoryType
 from .wire import Direction
@@ -90,12 +91,16 @@ class CompiledModule:
 class Engine:
     """Compile cache. Safe for use by several threads; N callers that compile the same bytes compile once."""
 
-    def __init__(self, features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto") -> None:
+    def __init__(self, features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto",
+                 minimum_level: Level = DEFAULT_MINIMUM) -> None:
         """features: names of the features that modules may use, None for all that are supported; explicit_bounds: compare every
-        memory access instead of relying on guard pages; tier: the executor, "auto" for the fastest that the machine has."""
+        memory access instead of relying on guard pages; tier: the executor, "auto" for the fastest that the machine has;
+        minimum_level: compile processes that lock themselves down less are given nothing (WorkerStartError)."""
         if tier not in TIERS:
             raise ValueError(f"unknown tier {tier!r}; known are {', '.join(TIERS)}")
-        self.tier = tier
+        if minimum_level not in LEVELS:
+            raise ValueError(f"unknown level {minimum_level!r}; known are {', '.join(LEVELS)}")
+        self.tier, self.minimum_level = tier, minimum_level
         self.features = None if features is None else tuple(sorted(features))
         self.explicit_bounds = explicit_bounds
         self._lock = threading.Lock()
@@ -188,8 +193,8 @@ class Engine:
         image = shm.create("image")
         try:
             with _descriptor(shm.sealed_copy(data, "module")) as source:
-                fds = [source, image, listing[0]] if listing else [source, image]
-                answer = self._run_compiler(options, fds, limits.compile_seconds)
+                targets = [image, listing[0]] if listing else [image]
+                answer = self._run_compiler(options, source, targets, limits.compile_seconds)
             description = _describe(answer)
             _check_image(image, description.image_bytes, len(data))
             shm.seal(image)  # after the process is reaped: nobody maps it for writing any more
@@ -198,8 +203,9 @@ class Engine:
             raise
         return CompiledModule(digest, image, description)
 
-    def _run_compiler(self, options: CompileOptions, fds: list[int], seconds: float) -> list[Any]:
-        """Starts a compile process, gives it the descriptors and collects its answer; the process is gone when this returns."""
+    def _run_compiler(self, options: CompileOptions, source: int, targets: list[int], seconds: float) -> list[Any]:
+        """Starts a compile process, gives it the module when it is locked down, and collects its answer; the process is gone
+        when this returns."""
         end = time.monotonic() + seconds
         process = Process("compile")
         with self._lock:
@@ -209,10 +215,9 @@ class Engine:
         messages: list[Any] = []
         received = 0
         try:
-            try:
-                process.send(wire.encode([wire.Compile(options.encode())]), fds)
-            except WorkerError:  # it has ended before it was asked anything
-                raise _lost(process) from None
+            _send(process, wire.Compile(options.encode()), targets)
+            self._check_locked(process, process.receive(wire.MAX_DATAGRAM, end - time.monotonic()))
+            _send(process, wire.Descriptors("source", 0, 1), [source])
             while not messages or not isinstance(messages[-1], (wire.Compiled, wire.Failed)):
                 data = process.receive(wire.MAX_DATAGRAM, end - time.monotonic())
                 received += len(data)
@@ -233,6 +238,17 @@ class Engine:
             process.close()
         return messages
 
+    def _check_locked(self, process: Process, data: bytes) -> None:
+        """Its first word. Raises WorkerStartError (it is locked down too little), ProtocolError, what a FAILED stands for."""
+        messages = wire.decode(data, Direction.FROM_COMPILER)
+        if not messages:
+            raise _lost(process)
+        if isinstance(messages[0], wire.Failed):
+            raise wire.failure(messages[0])
+        if not isinstance(messages[0], wire.Locked) or len(messages) != 1:
+            raise ProtocolError(f"the compile process began with {type(messages[0]).__name__}")
+        lockdown.check(process.pid, messages[0].level, messages[0].missing, self.minimum_level)
+
 
 @contextmanager
 def _descriptor(fd: int) -> Iterator[int]:
@@ -249,6 +265,13 @@ def _check_image(fd: int, said: int, module_bytes: int) -> None:
     if size > _IMAGE_FACTOR * module_bytes + (1 << 20):
         text = f"the image has {size} bytes for a module of {module_bytes}"
         raise PayloadTooLarge(text, limit="module_bytes", allowed=module_bytes)
+
+
+def _send(process: Process, message: wire.Message, fds: list[int]) -> None:
+    try:
+        process.send(wire.encode([message]), fds)
+    except WorkerError:  # it has ended before
+        raise _lost(process) from None
 
 
 def _lost(process: Process) -> WorkerLost:

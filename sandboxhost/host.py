@@ -20,8 +20,9 @@ from .grants import Grants
 from .hardening import harden
 from .host_functions import HostFunction, Threads
 from .limits import Limits, ProcessLimits
+from .lockdown import DEFAULT_MINIMUM
 from .manifest import Manifest, find_manifest
-from .options import LoadOptions, Tier
+from .options import Level, LoadOptions, Tier
 from .plugin import Completed, Outcome, Plugin
 from .router import CallSpec, Finish
 from .router_state import Plugin as PluginRecord
@@ -66,6 +67,10 @@ class Host:
     of relying on guard pages; tier: the executor, "interpreter", "compiled" (machine code; WorkerError where this machine or
     build has none) or "auto". May be used by several threads.
 
+    minimum_level: what every process must have locked itself down to before anything of a plugin is sent to it, verified from
+    outside: "seccomp-only", "no-userns", "full", or "none" for a machine that has nothing (else WorkerStartError, which names
+    what is missing; `sandboxhost doctor` shows it).
+
     supervision: how workers are watched, replaced and renewed; spares, quarantine_losses and quarantine_seconds are short for
     fields of it (quarantine_losses=0: nothing is ever quarantined). `workers` are there from the start for plugins without tenant
     and directories; every other trust domain (`load`) starts its first worker with its first plugin, further ones, up to
@@ -78,7 +83,8 @@ class Host:
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
                  features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto",
                  spares: int | None = None, quarantine_losses: int | None = None, quarantine_seconds: float | None = None,
-                 supervision: Supervision | None = None, hardened: bool = False) -> None:
+                 supervision: Supervision | None = None, hardened: bool = False,
+                 minimum_level: Level = DEFAULT_MINIMUM) -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
@@ -92,8 +98,8 @@ class Host:
             rules = (supervision or Supervision()).replace(
                 **{name: None if name == "quarantine_losses" and value == 0 else value
                    for name, value in short.items() if value is not None})
-            engine = Engine(features, explicit_bounds, tier)
-            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules)
+            engine = Engine(features, explicit_bounds, tier, minimum_level)
+            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules, minimum_level)
         else:
             from .inprocess import InProcess
 

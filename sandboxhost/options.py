@@ -9,7 +9,7 @@ import msgpack
 from .errors import ProtocolError, printable
 from .wire import unpack_map
 
-__all__ = ["LEVELS", "TIERS", "CompileOptions", "Level", "LoadOptions", "RunOptions", "Tier", "WorkerOptions"]
+__all__ = ["LAYERS", "LEVELS", "TIERS", "CompileOptions", "Level", "LoadOptions", "RunOptions", "Tier", "WorkerOptions"]
 
 Tier = Literal["auto", "interpreter", "compiled"]
 """The executor: machine code or the interpreter; "auto" is the faster one that the machine and the build have."""
@@ -19,6 +19,17 @@ Level = Literal["none", "seccomp-only", "no-userns", "full"]
 besides; "full": namespaces of its own besides."""
 LEVELS: tuple[Level, ...] = get_args(Level)
 """From the weakest to the strongest."""
+LAYERS: Mapping[str, str] = {
+    "namespaces": "no view of the machine's network, IPC, host name, mounts, control groups",
+    "root": "an empty root directory",
+    "user": "a user id of its own, where root starts it and no directory is granted",
+    "capabilities": "none, or what root opens granted files with",
+    "privileges": "no program, set-user-ID or not, could raise it again",
+    "exec-gain": "memory never becomes executable",
+    "landlock": "no file but beneath granted directories; no TCP port, signal or abstract socket outside",
+    "seccomp": "some ninety system calls; any other ends the process",
+}
+"""What a process puts on, in this order; a session of its own, closed descriptors and the kernel's limits are always there."""
 
 R = TypeVar("R", bound="LoadOptions | RunOptions | WorkerOptions | CompileOptions")
 Check = Callable[[Any], bool]
@@ -126,13 +137,13 @@ class CompileOptions(NamedTuple):
     metered: bool
     explicit_bounds: bool
     source_bytes: int
-    """Length of the module in the first descriptor."""
+    """Length of the module."""
     limits: Mapping[str, Any]
     """Limits.to_wire()"""
     tier: str
     """One of TIERS."""
     listing: str | None
-    """Write the code of this function (name or index; "": of every function) to the third descriptor."""
+    """Write the code of this function (name or index; "": of every function) to the second descriptor."""
 
     def encode(self) -> bytes:
         """Bytes for Compile.options."""

@@ -152,6 +152,13 @@ class Pools:
                 if pool.missing:
                     self.replacements.append(now - pool.missing.popleft())
 
+    def refuse(self, id_: bytes, words: str) -> None:
+        """It will not do, and no other of its domain would."""
+        member = self.members.get(id_)
+        pool = self._pools.get(member.domain) if member is not None else None
+        if pool is not None:
+            pool.failure, self.changed = words, True
+
     def retire(self, id_: bytes, why: str) -> bool:
         """It is to be replaced, and then to end; one of a domain at a time. False: it leaves already, or is not ready, or another
         one leaves."""

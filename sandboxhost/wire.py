@@ -9,7 +9,7 @@ Host to process (lifeline): BOOT or COMPILE first, then DESCRIPTORS with file de
 Spare to host (lifeline):   WARM
 Worker to host (ZeroMQ):   READY LOADED RESULT ROW_RESULTS ROW_FAILED FAILED HOST_CALL OUTPUT BYE
 By the lifeline as well:    a CALL that a thread waits for, and what is said about it (lines.py)
-Compile process to host (lifeline): MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
+Compile process to host (lifeline): LOCKED MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
 
 Order: the DESCRIPTORS of a LOAD or RUN are sent before it, so they are there when it is read. Ids of calls are the host's;
 a worker may only answer ids that it was given. OUTPUT of a call precedes its RESULT or FAILED.
@@ -159,8 +159,8 @@ class Boot(NamedTuple):
 
 
 class Compile(NamedTuple):
-    """First datagram to a compile process; descriptors attached: module bytes (sealed), image (empty), with a listing one
-    more."""
+    """First datagram to a compile process; descriptors attached: image (empty), with a listing one more. Answer: LOCKED; after
+    that the module's bytes (sealed) come with DESCRIPTORS, and the answer proper is MODULE … COMPILED, or FAILED."""
 
     options: bytes
     """options.CompileOptions"""
@@ -168,7 +168,7 @@ class Compile(NamedTuple):
 
 class Descriptors(NamedTuple):
     """Descriptors travel with this datagram. role "load": image, then directories in the order of LoadOptions; role "run": stdin,
-    stdout, stderr of the call; role "exchange", id 0: the exchange."""
+    stdout, stderr of the call; role "exchange", id 0: the exchange; role "source", id 0: a module to be compiled."""
 
     role: str
     id: int
@@ -190,6 +190,8 @@ class Ready(NamedTuple):
     build_id: bytes
     level: str
     """Lock-down reached: one of options.LEVELS."""
+    missing: str = ""
+    """What is missing, in words."""
 
 
 class Loaded(NamedTuple):
@@ -273,6 +275,14 @@ class Bye(NamedTuple):
 
 # ---- compile process to host ----
 
+class Locked(NamedTuple):
+    """The first message: the process has locked itself down and waits for the module, DESCRIPTORS("source", 0)."""
+
+    level: str
+    """One of options.LEVELS."""
+    missing: str
+
+
 class ModuleFigures(NamedTuple):
     """First message of an answer; counts include imports."""
 
@@ -340,7 +350,7 @@ class Compiled(NamedTuple):
 
 Message = (
     Load | Unload | Call | Run | CallRows | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Warm | Ready | Loaded
-    | Result | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | Bye | ModuleFigures | ModuleImport
+    | Result | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | Bye | Locked | ModuleFigures | ModuleImport
     | ModuleExport | ModuleMemory | ModuleCustom | Compiled
 )
 
@@ -350,7 +360,7 @@ _KINDS: dict[Direction, dict[int, type[Any]]] = {
     Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye,
                         23: RowResults, 24: RowFailed, 25: OutputShared, 26: Warm},
     Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory,
-                              36: ModuleCustom, 37: Compiled},
+                              36: ModuleCustom, 37: Compiled, 38: Locked},
 }
 _NUMBER = {cls: number for kinds in _KINDS.values() for number, cls in kinds.items()}
 _EXACT = {int: int, Signed: int, str: str, bytes: bytes, bool: bool}

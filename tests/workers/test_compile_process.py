@@ -43,10 +43,13 @@ def compile_(
         "tier": "auto",
     } | more
     asked = options.CompileOptions(**fields, limits=(limits or Limits()).to_wire(), listing=listing)
-    fds = [shm.sealed_copy(data, "module"), shm.create("image"), *([shm.create("listing")] if listing is not None else [])]
+    fds = [shm.sealed_copy(data, "source"), shm.create("image"), *([shm.create("listing")] if listing is not None else [])]
     process = Process("compile")
     try:
-        process.send(wire.encode([wire.Compile(asked.encode())]), fds)
+        process.send(wire.encode([wire.Compile(asked.encode())]), fds[1:])
+        locked = wire.decode(process.receive(wire.MAX_DATAGRAM, 20), wire.Direction.FROM_COMPILER)
+        assert locked == [wire.Locked("full", "")]
+        process.send(wire.encode([wire.Descriptors("source", 0, 1)]), fds[:1])
         messages: list[Any] = []
         while frame := process.receive(wire.MAX_DATAGRAM, 20):
             messages += wire.decode(frame, wire.Direction.FROM_COMPILER)

@@ -69,7 +69,7 @@ def loaded(worker: WorkerDriver) -> Iterator[WorkerDriver]:
 
 
 def test_ready_says_who_it_is(worker: WorkerDriver) -> None:
-    assert worker.ready == wire.Ready(worker.process.pid, 2, native.build_id(), "full")
+    assert worker.ready == wire.Ready(worker.process.pid, 2, native.build_id(), "full", "")
 
 
 def test_a_call_and_its_usage(loaded: WorkerDriver) -> None:

@@ -16,9 +16,6 @@ from . import native
 if TYPE_CHECKING:
     from sandboxhost.limits import ProcessLimits
 
-LAYERS = ("namespaces", "root", "user", "capabilities", "privileges", "exec-gain", "landlock", "seccomp")
-"""What is put on, in this order; a session of its own, closed descriptors and the kernel's limits are there in any case."""
-
 FIRST_USER = 0x7000_0000
 """Workers that root starts get the user id FIRST_USER + their process id: a range that systemd's conventions leave unused."""
 _FILTERS: dict[str, int] = native.enumeration("sbx_filter")
@@ -58,7 +55,7 @@ class LockDown:
     `missing`; the host decides whether what is left will do."""
 
     def __init__(self, parent: int, without: Container[str] = ()) -> None:
-        """parent: from `isolate`; without: layers not to be tried, for tests of the others."""
+        """parent: from `isolate`; without: names of options.LAYERS that are not tried, for tests of the others."""
         self._parent = parent
         self._without = without
         self.missing: dict[str, str] = {}
@@ -71,7 +68,7 @@ class LockDown:
             try:
                 action()
             except OSError as exc:
-                self.missing[layer] = str(exc.strerror or exc)
+                self.missing[layer] = os.strerror(exc.errno or 0)
         return layer not in self.missing
 
     @property

@@ -33,12 +33,16 @@ def run() -> int:
         if not isinstance(message, wire.Compile):
             raise ProtocolError(f"expected Compile, got {type(message).__name__}")
         asked = options.CompileOptions.decode(message.options)
-        if len(descriptors) != (2 if asked.listing is None else 3):
+        if len(descriptors) != (1 if asked.listing is None else 2):
             raise ProtocolError(f"Compile came with {len(descriptors)} descriptors")
         limits = Limits.from_wire(asked.limits)
         lock_down.confine(ProcessLimits(data=limits.compile_memory), ())
         lock_down.seal("COMPILE")
-        answer: list[Any] = list(_compile(asked, limits, descriptors))
+        lifeline.send(wire.encode([wire.Locked(lock_down.level, lock_down.explanation)]))
+        message, source = lifeline.receive()
+        if not isinstance(message, wire.Descriptors) or len(source) != 1:
+            raise ProtocolError(f"expected Descriptors of the source, got {type(message).__name__}")
+        answer: list[Any] = list(_compile(asked, limits, source[0], descriptors))
     except HostGone:
         return 71
     except (MemoryLimit, MemoryError) as exc:
@@ -68,24 +72,23 @@ def _answer(lifeline: Lifeline, messages: list[Any]) -> int:
     return 0
 
 
-def _compile(asked: options.CompileOptions, limits: Limits, descriptors: list[int]) -> Iterator[wire.Message]:
-    """Compiles into the second descriptor; yields the description."""
+def _compile(asked: options.CompileOptions, limits: Limits, source: int, targets: list[int]) -> Iterator[wire.Message]:
+    """Compiles into the first of the targets; yields the description."""
     compiled = resolved_tier(cast(options.Tier, asked.tier)) == "compiled"
     chosen = native.CompileOptions(
         native.feature_mask(asked.features), asked.metered, asked.explicit_bounds, module_limits(limits), compiled
     )
-    source, target = descriptors[:2]
     if not asked.source_bytes:
         made = native.compile_bytes(b"", chosen)
     else:
         with mmap.mmap(source, asked.source_bytes, prot=mmap.PROT_READ) as data:
             made = native.compile_bytes(data, chosen)
-    _write(target, memoryview(made))
+    _write(targets[0], memoryview(made))
     image = Image.description(made)
     if asked.listing is not None:
         for function in _listed(image, asked.listing):
             title = f"function {function.index} ({printable(function.name, 200)}): {function.type}\n"
-            _write(descriptors[2], title.encode() + image.disassemble(function.index).encode())
+            _write(targets[1], title.encode() + image.disassemble(function.index).encode())
     yield wire.ModuleFigures(
         len(image.types),
         image.function_count,

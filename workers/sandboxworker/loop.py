@@ -82,7 +82,7 @@ class Loop:
         self._context.socket(zmq.PAIR).close()
         while True:
             try:
-                self._context.socket(zmq.PAIR).close()
+                self._second = self._context.socket(zmq.PAIR)
                 return
             except zmq.ZMQError as exc:
                 if exc.errno != errno.EMFILE:
@@ -175,6 +175,7 @@ class Loop:
         """Sends what is left, waiting at most LINGER."""
         self.flush()
         self._socket.close()
+        self._second.close()
         self._context.term()
 
     def flush(self) -> None:
@@ -343,7 +344,7 @@ def run(spare: bool = False) -> int:
         lock_down.seal("WORKER" if granted == () else "FILES")
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need look at it
-        loop.post(wire.Ready(os.getpid(), boot.threads, native.build_id(), lock_down.level))
+        loop.post(wire.Ready(os.getpid(), boot.threads, native.build_id(), lock_down.level, lock_down.explanation))
         loop.run()
     except HostGone:
         os._exit(71)
