@@ -28,7 +28,7 @@ BELOW_MINIMUM = 1
 
 ADVICE: Mapping[str, str] = {
     "namespaces": "let this user make namespaces: sysctl user.max_user_namespaces above 0; Debian: also"
-                  " kernel.unprivileged_userns_clone=1; Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0, or a profile; in a"
+                  " kernel.unprivileged_userns_clone=1; Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0, or a profile; a"
                   " container: a seccomp profile that permits unshare; root needs CAP_SYS_ADMIN for workers with directories",
     "root": "needs what namespaces need, or CAP_SYS_CHROOT",
     "user": "root needs CAP_SETUID, CAP_SETGID and CAP_CHOWN, and user ids from 0x70000000 on; or run the application as another"
