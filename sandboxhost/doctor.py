@@ -106,6 +106,8 @@ def _boot(process: Process, directories: Sequence[int]) -> tuple[str, str]:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end and not process.reap(0.002):
             for _, frame in transport.receive():
+                if isinstance(frame, ProtocolError):
+                    raise frame
                 messages = wire.decode(frame or b"", Direction.TO_HOST)
                 if messages and isinstance(messages[0], wire.Ready):
                     return messages[0].level, messages[0].missing
