@@ -17,11 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from . import forks, lockdown, shm, wire
+from . import forks, shm, wire
 from .calls import Events, Waiter
 from .domains import Directory, Domain
 from .engine import CompiledModule, Engine
-from .errors import HostClosed, Loss, ProtocolError, WorkerError, WorkerStartError
+from .errors import HostClosed, Loss, ProtocolError, WorkerError
 from .exchange import SIZE, Exchange
 from .forks import Refusing, RefusingEngine
 from .limits import Limits, ProcessLimits
@@ -59,11 +59,10 @@ class Core:
                  minimum_level: Level) -> None:
         self._lock: threading.Lock | Refusing = threading.Lock()
         self._engine: Engine | RefusingEngine = engine
-        self._minimum_level = minimum_level
         self._router = Router(quarantine=Quarantine(supervision.quarantine_losses, supervision.quarantine_seconds))
         self._transport = Transport()
         self._lines = Lines()
-        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision, self._reach)
+        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision, self._reach, minimum_level)
         self._watch = Watch(supervision, time.monotonic())
         self._width = workers * threads
         self._sinks: dict[int, Events] = {}
@@ -460,19 +459,9 @@ class Core:
             if isinstance(message, wire.Ready):
                 if message.build_id != (self._build_id or message.build_id):
                     raise ProtocolError("Ready.build_id: a worker of another build of the core")
-                self._check_level(worker_id, message)
+                self._supervisor.check_level(worker_id, message)
                 self._build_id = message.build_id
                 self._supervisor.ready(worker_id, now)
-
-    def _check_level(self, worker_id: bytes, ready: wire.Ready) -> None:
-        """Raises ProtocolError: it is not locked down as it says, or too little, and then further ones are not started."""
-        worker = self._supervisor.workers.get(worker_id)
-        if worker is not None:
-            try:
-                lockdown.check(worker.process.pid, ready.level, ready.missing, self._minimum_level)
-            except WorkerStartError as exc:
-                self._supervisor.pools.refuse(worker_id, str(exc))
-                raise ProtocolError(str(exc)) from None
 
     def _deliver(self, later: list[Finish | InvokeHost], own: Events | None = None) -> None:
         """Without the lock: sinks may run the application's code. own: the calling thread's, which needs no waking."""

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from . import wire
+from . import lockdown, wire
 from .domains import Domain
 from .errors import Loss, ProtocolError, WorkerError, WorkerStartError
 from .limits import ProcessLimits
-from .options import WorkerOptions
+from .options import Level, WorkerOptions
 from .pools import Assign, Drain, End, Pools, Start
 from .process import Process
 from .supervision import Supervision
@@ -74,7 +74,8 @@ class Supervisor:
     """Its owner drives it: one thread, which lives as long as the workers should."""
 
     def __init__(self, count: int, threads: int, transport: Transport, limits: ProcessLimits,
-                 supervision: Supervision | None = None, reach: Reach = lambda domain: ((), [])) -> None:
+                 supervision: Supervision | None = None, reach: Reach = lambda domain: ((), []),
+                 minimum_level: Level = lockdown.DEFAULT_MINIMUM) -> None:
         self.threads, self.limits = threads, limits
         self.pools = Pools(count, supervision or Supervision(), time.monotonic())
         self.workers: dict[bytes, WorkerProcess] = {}
@@ -84,8 +85,18 @@ class Supervisor:
         self.losses: dict[Loss, int] = {}
         self.started = 0
         """Workers that were given a domain."""
-        self._transport, self._reach = transport, reach
+        self._transport, self._reach, self._minimum_level = transport, reach, minimum_level
         self._oom_kills = _kernel_oom_kills()
+
+    def check_level(self, routing_id: bytes, said: wire.Ready) -> None:
+        """Raises ProtocolError: it is not locked down as it says, or too little, and then no further one is started."""
+        worker = self.workers.get(routing_id)
+        if worker is not None:
+            try:
+                lockdown.check(worker.process.pid, said.level, said.missing, self._minimum_level)
+            except WorkerStartError as exc:
+                self.pools.refuse(routing_id, str(exc))
+                raise ProtocolError(str(exc)) from None
 
     def tick(self, now: float) -> Changes:
         """Does what the pools decide."""

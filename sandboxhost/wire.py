@@ -189,9 +189,8 @@ class Ready(NamedTuple):
     threads: int
     build_id: bytes
     level: str
-    """Lock-down reached: one of options.LEVELS."""
+    """Lock-down reached: one of options.LEVELS; `missing` says in words what is not there."""
     missing: str = ""
-    """What is missing, in words."""
 
 
 class Loaded(NamedTuple):
@@ -279,7 +278,6 @@ class Locked(NamedTuple):
     """The first message: the process has locked itself down and waits for the module, DESCRIPTORS("source", 0)."""
 
     level: str
-    """One of options.LEVELS."""
     missing: str
 
 
