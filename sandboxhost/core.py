@@ -27,7 +27,6 @@ from .forks import Refusing, RefusingEngine
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
-from .options import Level
 from .process import MAX_STDERR
 from .quarantine import Quarantine
 from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
@@ -55,14 +54,13 @@ class Core:
 
     in_chunks = True
 
-    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine, supervision: Supervision,
-                 minimum_level: Level) -> None:
+    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine, supervision: Supervision) -> None:
         self._lock: threading.Lock | Refusing = threading.Lock()
         self._engine: Engine | RefusingEngine = engine
         self._router = Router(quarantine=Quarantine(supervision.quarantine_losses, supervision.quarantine_seconds))
         self._transport = Transport()
         self._lines = Lines()
-        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision, self._reach, minimum_level)
+        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision, self._reach, engine.minimum_level)
         self._watch = Watch(supervision, time.monotonic())
         self._width = workers * threads
         self._sinks: dict[int, Events] = {}

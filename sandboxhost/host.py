@@ -99,7 +99,7 @@ class Host:
                 **{name: None if name == "quarantine_losses" and value == 0 else value
                    for name, value in short.items() if value is not None})
             engine = Engine(features, explicit_bounds, tier, minimum_level)
-            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules, minimum_level)
+            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules)
         else:
             from .inprocess import InProcess
 
