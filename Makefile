@@ -3,18 +3,20 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PY      = $(VENV)/bin/python
+MINUTES ?= 10
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check
 # What runs in the compiled tier, where there is one, and once more in the interpreter.
 BOTH_TIERS = tests/workers tests/wasi tests/e2e/test_calls.py tests/e2e/test_host_functions.py
 CORE   := pyproject.toml setup.py $(shell find native -type f -not -path '*/generated/*' -not -name '*.pyc' -not -name '*.md')
 
-.PHONY: help demo test check real sanitize bench plugins prebuilt clean
+.PHONY: help demo test check real sanitize fuzz bench plugins prebuilt clean
 
 help:
 	@echo "make demo      untrusted plugins in worker processes, in ten seconds"
 	@echo "make test      lint, types, our tests, and the official suite where it is found"
 	@echo "make real      fetches CPython, Ruby and SQLite built for WASI, and runs them"
 	@echo "make sanitize  the tests on the core built with ASan and UBSan, hostile, portable, by clang, for aarch64"
+	@echo "make fuzz      every fuzzer, MINUTES=$(MINUTES) in all; tests/fuzz/README.md says how to read what it finds"
 	@echo "make bench     measures beside wasm3 and wasmtime"
 	@echo "make plugins   rebuilds the example plugins from their sources"
 	@echo "make prebuilt  checks that the committed .wasm files are what their sources give"
@@ -40,6 +42,9 @@ real: $(VENV)/.test
 
 sanitize: $(VENV)/.test $(VENV)/.bench
 	$(PY) -m tests.variants
+
+fuzz: $(VENV)/.test
+	$(PY) -m tests.fuzz --minutes $(MINUTES)
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks compute

@@ -25,6 +25,7 @@ OURS = 100 * FUEL
 """Fuel of ours for what ended on the second engine: far more, because bulk operations are charged differently."""
 SHORT = 20_000
 """Fuel of ours where nothing is compared."""
+BEYOND = ("limit", "too large", "out of bounds: too many", "not enabled", "multiple memories")
 PLACE = 1 << 20
 """Bytes of the file that tells which module a worker was at when it died."""
 TRIES = 6
@@ -41,7 +42,7 @@ class Finding(NamedTuple):
 
 def beyond(words: str) -> bool:
     """Whether a refusal of the second engine is about a limit or a feature, and says nothing of validity."""
-    return "limit" in words or "too large" in words or "out of bounds: too many" in words or "not enabled" in words
+    return any(reason in words for reason in BEYOND)
 
 
 class Comparison:
@@ -155,17 +156,15 @@ def difference(library: Library, expected: Sequence[Event], seen: Sequence[Event
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``modules LIBRARY PLACE``: seeds as "FIRST COUNT" lines; PLACE is a file that holds the seed and the module at work."""
-    from tests.fuzz.corpus import handmade
-
-    library, place = arguments
+    """``modules LIBRARY PLACE MODULES``: reads "FIRST COUNT" lines. PLACE: a file that holds the seed and the module at work."""
+    library, place, folder = arguments
     with open(place, "r+b") as file:
         current = mmap.mmap(file.fileno(), PLACE)
 
     def begin(seed: int, data: bytes) -> None:
         current[: 16 + len(data)] = struct.pack("<qq", seed, len(data)) + data
 
-    comparison = Comparison(Library(Path(library)), handmade(), begin)
+    comparison = Comparison(Library(Path(library)), sorted(Path(folder).glob("*.wasm")), begin)
     for line in sys.stdin:
         first, count = map(int, line.split())
         for seed in range(first, first + count):

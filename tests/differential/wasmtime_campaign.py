@@ -1,7 +1,11 @@
-"""Many modules against wasmtime, in worker processes that may crash or hang: resumable, with progress, findings and a verdict."""
+"""Many modules against wasmtime, in worker processes that may crash or hang: resumable, with progress, findings and a verdict.
+
+``python -m tests.differential --wasmtime``; where the extension is not built, ``python -m tests.differential.wasmtime_campaign``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import queue
@@ -13,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from tests.variants import sanitizer_environment
 from .modules import PLACE
 
 ROOT = Path(__file__).resolve().parents[2]
-CHUNK = 200
+CHUNK = 50
 STALL = 120.0
 """Seconds on one module after which a worker hangs."""
 
@@ -51,24 +55,27 @@ class State:
         """To the file, at once or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)))
+        part.write_text(json.dumps({f.name: getattr(self, f.name) for f in fields(self)}))
         part.replace(path)
 
 
 class Worker:
     """One process of tests.differential.modules, replaced when it dies or hangs."""
 
-    def __init__(self, library: Path, environment: dict[str, str]) -> None:
-        self._library = library
+    def __init__(self, library: Path, handmade: Path, environment: dict[str, str]) -> None:
+        self._library, self._handmade = library, handmade
         self._environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "workers")))}
         self._place = tempfile.NamedTemporaryFile(prefix="seed-")  # noqa: SIM115  # lives as long as the worker
-        self._place.write(bytes(PLACE))
-        self._place.flush()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
+        self._read = b""
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.differential.modules", str(self._library), self._place.name]
+        self._place.seek(0)
+        self._place.write(struct.pack("<qq", -1, 0).ljust(PLACE, b"\0"))
+        self._place.flush()
+        files = map(str, (self._library, self._place.name, self._handmade))
+        command = [sys.executable, "-m", "tests.differential.modules", *files]
         self._errors.seek(0)
         self._errors.truncate()
         return subprocess.Popen(
@@ -109,13 +116,20 @@ class Worker:
         """The next line; empty when the process is dead, or was killed because it hangs."""
         assert process.stdout is not None
         at_work = -1
-        while not select.select([process.stdout], [], [], STALL)[0]:
+        while b"\n" not in self._read:
+            if select.select([process.stdout], [], [], STALL)[0]:
+                part = os.read(process.stdout.fileno(), 1 << 16)
+                if not part:
+                    return b""
+                self._read += part
+                continue
             seed, _ = self._at_work()
-            if seed == at_work:
+            if seed == at_work and seed >= 0:  # before that it is still starting
                 process.kill()
                 return b""
             at_work = seed
-        return process.stdout.readline()
+        line, _, self._read = self._read.partition(b"\n")
+        return line
 
     def _words(self) -> str:
         self._errors.seek(0)
@@ -123,7 +137,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process."""
-        process, self._process = self._process, None
+        process, self._process, self._read = self._process, None, b""
         if process is None:
             return
         process.kill()
@@ -138,12 +152,12 @@ class WasmtimeCampaign:
 
     def __init__(self, out: Path, seed: int, jobs: int, sanitized: bool) -> None:
         library = Builder(SANITIZED if sanitized else PLAIN).library()
-        handmade()  # once, before the workers look for it
+        modules = handmade()
         self.out = out
         self.state_file = out / f"wasmtime_{'sanitized' if sanitized else 'plain'}_{seed}.json"
         self.state = State.load(self.state_file, seed)
         environment = sanitizer_environment() if sanitized else {}
-        self._workers = [Worker(library, environment) for _ in range(jobs)]
+        self._workers = [Worker(library, modules[0].parent, environment) for _ in range(jobs)]
         self._results: queue.Queue[tuple[list[dict[str, Any]], Counter[str]] | BaseException] = queue.Queue()
 
     def _serve(self, worker: Worker, chunks: queue.Queue[int | None]) -> None:
@@ -210,3 +224,22 @@ class WasmtimeCampaign:
         words = "FAILED" if failed or not done else "passed" if done >= modules else "no difference so far"
         print(f"{words}: {done} modules on wasmtime and both tiers, {len(state.findings)} differences, {state.seconds:.0f} s")
         return 1 if failed or not done else 0
+
+
+def main() -> int:
+    """The campaign as a command of its own."""
+    parser = argparse.ArgumentParser(prog="python -m tests.differential.wasmtime_campaign")
+    parser.add_argument("--modules", type=int, default=1 << 40, metavar="N", help="in all, with what was done before")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--findings", type=int, default=5, metavar="N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N")
+    parser.add_argument("--sanitized", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(".cache/differential"))
+    options = parser.parse_args()
+    campaign = WasmtimeCampaign(options.out, options.seed, options.jobs, options.sanitized)
+    return campaign.run(options.modules, options.seconds, options.findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,7 +40,7 @@ FUZZER = Kind(
     "fuzzer", "clang", ("-O1", *SANITIZERS, "-fsanitize=fuzzer-no-link"), ("-O1", *SANITIZERS),
     ("-fsanitize=fuzzer,address,undefined",),
 )  # fmt: skip
-PLAIN = Kind("plain", os.environ.get("CC", "gcc"), ("-O2", "-DNDEBUG"), ("-O2",), ())
+PLAIN = Kind("plain", os.environ.get("CC", "cc"), ("-O2", "-DNDEBUG"), ("-O2",), ())
 # Here the interpreter is the portable loop, sanitized like the rest.
 SANITIZED = Kind("sanitized", "gcc", ("-O1", *SANITIZERS), ("-O1", *SANITIZERS), SANITIZERS[:1], ("-O1", *SANITIZERS))
 
@@ -54,8 +54,8 @@ def clang_found() -> bool:
     return shutil.which("clang") is not None
 
 
-def _compile(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _compile(command: Sequence[str], root: Path) -> None:
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
 
@@ -65,16 +65,15 @@ def _newest(files: Sequence[Path]) -> float:
 
 
 class Builder:
-    """Builds from the tree at ``root`` into ``root``/build/fuzz/KIND."""
+    """Builds from the tree at ``root`` into its build/fuzz/KIND. Paths are relative to the tree: a copy of it is like it."""
 
     def __init__(self, kind: Kind, root: Path = ROOT) -> None:
         self.kind = kind
         self.root = root
         self.place = root / "build" / "fuzz" / kind.name
-        native = root / "native"
-        self._folders = [native / name for name in ("src", "wasi", "generated")]
-        self._own = root / "tests" / "fuzz" / "native"
-        self._includes = [f"-I{folder}" for folder in (native / "include", *self._folders, self._own)]
+        self._folders = [Path("native", name) for name in ("src", "wasi", "generated")]
+        self._own = Path("tests", "fuzz", "native")
+        self._includes = [f"-I{folder}" for folder in (Path("native", "include"), *self._folders, self._own)]
 
     def target(self, name: str) -> Path:
         """A fuzz target: a libFuzzer program, or one that replays files."""
@@ -96,7 +95,7 @@ class Builder:
         self.place.mkdir(parents=True, exist_ok=True)
         generator = self.root / "native" / "ops" / "generate.py"
         subprocess.run([sys.executable, str(generator), str(self.root / "native" / "generated")], check=True)
-        core = [path for folder in self._folders for path in sorted(folder.glob("*.c"))]
+        core = [folder / path.name for folder in self._folders for path in sorted((self.root / folder).glob("*.c"))]
         own = [self._own / f"{part}.c" for part in parts]
         with ThreadPoolExecutor(int(os.environ.get("SBX_JOBS", 0)) or os.cpu_count()) as pool:
             return list(pool.map(self._object, [*core, *own]))
@@ -106,21 +105,23 @@ class Builder:
         if source.name.startswith("interp"):
             flags = self.kind.interpreter
         out = self.place / f"{source.parent.name}_{source.stem}.o"
-        command = [self.kind.compiler, *COMMON, *flags, *self._includes, "-c", str(source), "-o", str(out)]
+        compiler = [self.kind.compiler, *COMMON, *flags, *self._includes]
+        command = [*compiler, "-c", str(source), "-o", str(out.relative_to(self.root))]
         record, key = out.with_suffix(".d"), out.with_suffix(".key")
-        wanted = hashlib.sha256(repr([part.replace(str(self.root), "") for part in command]).encode()).hexdigest()
+        wanted = hashlib.sha256(repr(command).encode()).hexdigest()
         if out.exists() and record.exists() and key.exists() and key.read_text() == wanted:
             names = record.read_text().replace("\\\n", " ").partition(":")[2].split()
-            files = [self.root / name.partition("/./")[2] if "/./" in name else Path(name) for name in names]
+            files = [self.root / name for name in names]
             if all(path.exists() for path in files) and _newest(files) <= out.stat().st_mtime:
                 return out
         key.unlink(missing_ok=True)
-        _compile([*command, "-MMD", "-MF", str(record)])
+        _compile([*command, "-MMD", "-MF", str(record.relative_to(self.root))], self.root)
         key.write_text(wanted)
         return out
 
     def _link(self, name: str, flags: Sequence[str], objects: Sequence[Path]) -> Path:
         out = self.place / name
         if not out.exists() or _newest(objects) > out.stat().st_mtime:
-            _compile([self.kind.compiler, "-pthread", *flags, *self.kind.link, *map(str, objects), "-lm", "-o", str(out)])
+            link = [self.kind.compiler, "-pthread", *flags, *self.kind.link]
+            _compile([*link, *map(str, objects), "-lm", "-o", str(out)], self.root)
         return out

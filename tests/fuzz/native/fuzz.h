@@ -60,7 +60,7 @@ void fz_body(fz_environment *env, uint32_t type_index, fz_bytes *out);
 /* The index of a type, which is added when there is none; FZ_TYPES when there is no room. */
 uint32_t fz_type_index(fz_environment *env, const fz_signature *signature);
 
-/* The generator: a valid module that ends (`refs`: what its exports are called is in the README). */
+/* The generator: a valid module that ends by itself, as long as its exported global "B" is filled before each call. */
 void fz_module(uint64_t seed, fz_bytes *out);
 /* Appends to each arithmetic float instruction what makes its NaNs one NaN; a module that cannot be read is copied as it is. */
 void fz_canonical(const uint8_t *bytes, size_t size, fz_bytes *out);

@@ -248,6 +248,32 @@ static bool change_code(fz_rng *rng, fz_environment *env, const part *code, fz_b
     return true;
 }
 
+/* Another constant expression in place of one of a section (globals, offsets, element expressions); false when there is none. */
+static bool change_constant(fz_rng *rng, const part *from, fz_bytes *out)
+{
+    static const uint8_t types[] = {SBX_I32, SBX_I64, SBX_F32, SBX_F64, SBX_FUNCREF, SBX_EXTERNREF};
+    const uint8_t *end = from->data + from->size;
+    uint32_t start = fz_below(rng, (uint32_t)from->size), opcode;
+    for (const uint8_t *at = from->data + start; at < end; at++) {
+        fz_cursor c = {at, end};
+        bool constant = (*at >= SBX_WASM_i32_const && *at <= SBX_WASM_f64_const) || *at == SBX_WASM_global_get || *at == SBX_WASM_ref_null
+                     || *at == SBX_WASM_ref_func;
+        if (!constant || !fz_instruction(&c, &opcode) || c.at == end || *c.at != SBX_WASM_end)
+            continue;
+        fz_append(out, from->data, (size_t)(at - from->data));
+        uint8_t type = types[fz_below(rng, 6)];
+        if (fz_chance(rng, 70)) {
+            fz_const(out, type, fz_number(rng, type));
+        } else {
+            fz_put(out, fz_chance(rng, 50) ? SBX_WASM_global_get : SBX_WASM_ref_func);
+            fz_unsigned(out, fz_below(rng, 8));
+        }
+        fz_append(out, c.at, (size_t)(end - c.at));
+        return true;
+    }
+    return false;
+}
+
 static void change_sections(fz_rng *rng, parts *all, parts *donor)
 {
     uint32_t chosen = fz_below(rng, all->count), other = fz_below(rng, all->count);
@@ -285,13 +311,14 @@ static void change_once(fz_rng *rng, const uint8_t *bytes, size_t size, parts *d
     }
     part *code = find(&all, 10);
     uint32_t roll = fz_below(rng, 100);
-    if (roll < 70 && code) {
+    if (roll < 65 && code) {
         fz_environment_read(&env, bytes, size);
         if (change_code(rng, &env, code, &changed))
             *code = (part){10, changed.data, changed.size};
     } else if (roll < 85) {
         part *p = &all.list[fz_below(rng, all.count)];
-        change_bytes(rng, p->data, p->size, &changed);
+        if (p->id == 10 || !fz_chance(rng, 50) || !change_constant(rng, p, &changed))
+            change_bytes(rng, p->data, p->size, &changed);
         *p = (part){p->id, changed.data, changed.size};
     } else {
         change_sections(rng, &all, donor);

@@ -173,7 +173,7 @@ static bool constant_expression(fz_cursor *c)
 static void read_elements(fz_environment *env, fz_cursor c, uint32_t count)
 {
     uint32_t flags, n;
-    for (uint32_t i = 0; i < count && i < FZ_SEGMENTS; i++) {
+    for (uint32_t i = 0; i < count && env->element_count < FZ_SEGMENTS; i++) {
         uint8_t type = SBX_FUNCREF;
         if (!fz_read_u32(&c, &flags) || flags > 7)
             return;
