@@ -109,8 +109,8 @@ class _Run:
 
     def all(self) -> None:
         """Everything; raises _Ended."""
-        externs = [self._extern(number, wanted.type) for number, wanted in enumerate(self.module.imports)]
         try:
+            externs = [self._extern(number, wanted.type) for number, wanted in enumerate(self.module.imports)]
             instance = wasmtime.Instance(self.store, self.module, externs)
         except (wasmtime.Trap, WasmtimeError) as error:
             self.events.append(Event(Tag.INSTANTIATED, 0, self._ending(error)))

@@ -333,7 +333,7 @@ void fz_mutate(fz_rng *rng, const uint8_t *bytes, size_t size, const uint8_t *do
     fz_bytes from = {0}, to = {0};
     if (!donor || !split(donor, donor_size, &theirs))
         theirs.count = 0;
-    if (size == 0 || fz_chance(rng, 3)) {
+    if (size == 0 || fz_chance(rng, 12)) {
         fz_module(fz_next(rng), out);
         return;
     }
