@@ -28,7 +28,9 @@ def measure(task: dict[str, Any]) -> Answer:
     image = Image.from_bytes(made)
     code = image.code_section_bytes
     # Machine code where there is any, else the interpreter's; per byte of the code section, which it is made from.
-    interpreted, machine, _ = (section.bytes for section in list(image.pointer.header.sections)[-3:])  # code, machine, data pages
+    interpreted, machine = (
+        image.pointer.header.sections[number].bytes for number in (native.lib.SBX_IMAGE_CODE, native.lib.SBX_IMAGE_MACHINE)
+    )
     return {
         "version": ours.version(),
         "figures": {

@@ -23,8 +23,8 @@ void sbx_free(void *block);
 /* Makes an array of `size` bytes an element hold `wanted` of them, with room for more; `buffer` points at the pointer to it.
  * False, and nothing is changed, when there is no memory. */
 bool sbx_grow(void *buffer, size_t *capacity, size_t wanted, size_t size);
-/* Has the kernel back a block that will be filled from end to end at once, instead of page by page at its first writes. */
-void sbx_populate(void *block, size_t size);
+/* Has the kernel back the first `filled` bytes of a large block at once, instead of page by page at its first writes, and with huge pages. */
+void sbx_populate(void *block, size_t size, size_t filled);
 /* Hostile build only (-DSBX_HOSTILE); otherwise does nothing: the n-th allocation from now fails, -1 = never. */
 void sbx_stress_fail_after(long n);
 #endif

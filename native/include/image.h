@@ -21,10 +21,12 @@ typedef struct sbx_lowered {
     sbx_lowered_function *functions;  /* one per own function */
     uint16_t *code;  uint64_t code_units;
     uint8_t *map;    uint64_t map_bytes;
-    uint8_t *machine; uint64_t machine_bytes; /* in place of code in the compiled tier */
+    /* The compiled tier, in place of code: a block of sbx_malloc that begins with the room that the image writer asked for. */
+    uint8_t *machine; uint64_t machine_bytes;
 } sbx_lowered;
 
-/* Sections in file order; every section starts 16-byte aligned, DATA_PAGES at a multiple of SBX_IMAGE_PAGE. */
+/* Sections in file order; every section starts 16-byte aligned, DATA_PAGES and MACHINE at a multiple of SBX_IMAGE_PAGE, and so does what is
+ * behind MACHINE. Those that depend on code come last: what is before them has its place before a function is compiled. */
 #define SBX_IMAGE_PAGE 4096u
 #define SBX_IMAGE_SECTIONS(X)                                                                      \
     X(TYPES)      /* sbx_image_type[] */                                                           \
@@ -42,10 +44,10 @@ typedef struct sbx_lowered {
     X(RUNS)       /* sbx_image_run[]: pre-initialised page runs of memory 0 */                     \
     X(CUSTOMS)    /* sbx_image_custom[]: names and lengths, for inspection */                      \
     X(NAMES)      /* bytes: all names */                                                           \
-    X(MAP)        /* bytes: pc -> wasm offset maps */                                              \
+    X(DATA_PAGES) /* page-aligned contents of the runs, mapped copy-on-write */                    \
+    X(MACHINE)    /* machine code of the compiled tier, alone in its pages: a header, stubs, functions */ \
     X(CODE)       /* uint16_t[]: interpreter code */                                               \
-    X(MACHINE)    /* machine code of the compiled tier, page-aligned: a header, stubs, functions */  \
-    X(DATA_PAGES) /* page-aligned contents of the runs, mapped copy-on-write */
+    X(MAP)        /* bytes: pc -> wasm offset maps */
 typedef enum sbx_image_section {
 #define X(name) SBX_IMAGE_##name,
     SBX_IMAGE_SECTIONS(X)
@@ -114,9 +116,14 @@ typedef struct sbx_image {
 /* 32 bytes: hash over the operation table, the structures' sizes and the compiler's flags and version. */
 const uint8_t *sbx_build_id(void);
 
-/* Serialises; *out is sbx_malloc'ed. */
-sbx_status sbx_image_write(const sbx_module *module, const sbx_lowered *lowered, const sbx_compile_options *options,
-                           uint8_t **out, uint64_t *size, sbx_error *err);
+/* Serialises, in two steps, so that machine code is emitted where it stays: _new lays out what does not depend on code, _room says how
+ * many bytes come before machine code. _write takes the block lowered->machine over, whatever comes of it, and makes it the image;
+ * *out is sbx_malloc'ed. */
+typedef struct sbx_image_writer sbx_image_writer;
+sbx_status sbx_image_writer_new(const sbx_module *module, const sbx_compile_options *options, sbx_image_writer **out, sbx_error *err);
+void sbx_image_writer_free(sbx_image_writer *w);
+size_t sbx_image_writer_room(const sbx_image_writer *w);
+sbx_status sbx_image_write(sbx_image_writer *w, const sbx_lowered *lowered, uint8_t **out, uint64_t *size);
 /* Maps the descriptor read-only (after fstat; Linux: checks F_SEAL_WRITE|SHRINK|GROW unless allow_unsealed) and checks magic, build id, size,
  * and that every section, name, index and offset in the records stays inside its section (code is trusted: it is ours).
  * SBX_BAD_IMAGE otherwise. */

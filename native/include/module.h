@@ -79,6 +79,11 @@ typedef struct sbx_data_segment {
 /* One run of the locals declaration. */
 typedef struct sbx_local_run { uint32_t count; sbx_valtype type; } sbx_local_run;
 
+enum {
+    SBX_LOCAL_ASSIGNED = 1,
+    SBX_LOCAL_NEEDS_ZERO = 2,  /* it may be read before it is set on some path */
+};
+
 typedef struct sbx_code {
     uint32_t offset;           /* of the first instruction, in the module's bytes (after the locals) */
     uint32_t end;              /* one past the final `end` */
@@ -87,13 +92,11 @@ typedef struct sbx_code {
     const sbx_local_run *runs;
     /* Filled in by the validator: */
     uint32_t max_height;       /* operand stack, in values */
-    uint32_t max_control;      /* nested blocks */
-    uint32_t loop_count;
     uint8_t is_leaf;           /* no call of any kind */
-    /* Uses of each local (parameters first), one per local.get/set/tee weighted by 8^min(loop depth, 7), saturating; NULL when there are none. */
+    /* By local, parameters first, until the validator's next body: uses, one per local.get/set/tee weighted by 8^min(loop depth, 7),
+     * saturating; SBX_LOCAL_*. NULL, which says the same less precisely, for bodies that declare more locals than they have bytes. */
     const uint32_t *local_weight;
-    /* Bit i: local i may be read before it is set on some path, so it must be zeroed. NULL = all declared locals. */
-    const uint8_t *needs_zero;
+    const uint8_t *local_state;
 } sbx_code;
 
 typedef struct sbx_custom_section { sbx_name name; uint32_t offset, length; /* of the payload */ } sbx_custom_section;
@@ -148,5 +151,5 @@ sbx_status sbx_validate_module(sbx_module *module, sbx_error *err);
 typedef struct sbx_validator sbx_validator; /* reusable scratch */
 sbx_validator *sbx_validator_new(const sbx_module *module);
 void sbx_validator_free(sbx_validator *v);
-sbx_status sbx_validate_body(sbx_validator *v, uint32_t code_index, sbx_arena *arena, sbx_error *err);
+sbx_status sbx_validate_body(sbx_validator *v, uint32_t code_index, sbx_error *err);
 #endif

@@ -6,7 +6,7 @@
 
 #include "arena.h"
 
-enum { ALIGNMENT = 16, FIRST_BLOCK = 16 * 1024, LARGEST_BLOCK = 1024 * 1024, PAGE = 4096, LARGE = 1024 * 1024 };
+enum { ALIGNMENT = 16, FIRST_BLOCK = 16 * 1024, LARGEST_BLOCK = 1024 * 1024, PAGE = 4096, LARGE = 1024 * 1024, HUGE = 4 * 1024 * 1024 };
 
 struct sbx_arena_block {
     struct sbx_arena_block *next;
@@ -33,7 +33,7 @@ static struct sbx_arena_block *add_block(sbx_arena *arena, size_t need)
     if (!block)
         return NULL;
     if (capacity == LARGEST_BLOCK)
-        sbx_populate(block, HEADER + capacity);
+        sbx_populate(block, HEADER + capacity, HEADER + capacity);
     block->capacity = capacity;
     arena->total += HEADER + capacity;
     /* A block made for one large request is full at once: keep allocating from the one before it. */
@@ -167,13 +167,19 @@ bool sbx_grow(void *buffer, size_t *capacity, size_t wanted, size_t size)
     return true;
 }
 
-void sbx_populate(void *block, size_t size)
+void sbx_populate(void *block, size_t size, size_t filled)
 {
 #ifdef MADV_POPULATE_WRITE
-    uintptr_t first = ((uintptr_t)block + PAGE - 1) & ~(uintptr_t)(PAGE - 1), end = ((uintptr_t)block + size) & ~(uintptr_t)(PAGE - 1);
-    if (size >= LARGE && end > first)
-        madvise((void *)first, end - first, MADV_POPULATE_WRITE); /* a refusal changes nothing */
+    if (!block || size < LARGE)
+        return;
+    /* Whole pages, that of malloc's header too: a mapping of two kinds of pages could not be moved when the block grows. */
+    uintptr_t first = (uintptr_t)block & ~(uintptr_t)(PAGE - 1);
+    uintptr_t end = ((uintptr_t)block + size + PAGE - 1) & ~(uintptr_t)(PAGE - 1), need = ((uintptr_t)block + filled) & ~(uintptr_t)(PAGE - 1);
+    if (size >= HUGE)
+        madvise((void *)first, end - first, MADV_HUGEPAGE); /* a refusal changes nothing, here and below */
+    if (need > first)
+        madvise((void *)first, need - first, MADV_POPULATE_WRITE);
 #else
-    (void)block, (void)size;
+    (void)block, (void)size, (void)filled;
 #endif
 }

@@ -16,15 +16,18 @@ bool sbx_compiled_tier(void) { return HAS_COMPILED_TIER; }
 enum { ARENA_FACTOR = 64 };
 #define ARENA_FLOOR ((size_t)64 << 20)
 
-/* The executor that the image is made for: one of the two. */
-typedef struct executor { sbx_lowerer *lowerer; sbx_x64 *machine; } executor;
+/* The executor that the image is made for: one of the two; and its image. */
+typedef struct executor { sbx_lowerer *lowerer; sbx_x64 *machine; sbx_image_writer *writer; } executor;
 
 static sbx_status start(executor *x, const sbx_module *module, const sbx_compile_options *options, sbx_error *err)
 {
     if (options->compiled && !HAS_COMPILED_TIER)
         return sbx_fail(err, SBX_UNSUPPORTED, SBX_NO_OFFSET, "the compiled tier is not supported on this machine");
+    sbx_status status = sbx_image_writer_new(module, options, &x->writer, err);
+    if (status)
+        return status;
     if (options->compiled)
-        x->machine = sbx_x64_new(module, options, err);
+        x->machine = sbx_x64_new(module, options, sbx_image_writer_room(x->writer), err);
     else
         x->lowerer = sbx_lowerer_new(module, options, err);
     return x->machine || x->lowerer ? SBX_OK : SBX_NO_MEMORY;
@@ -33,11 +36,12 @@ static sbx_status start(executor *x, const sbx_module *module, const sbx_compile
 static sbx_status finish(executor *x, sbx_lowered *lowered)
 {
     if (x->machine) {
-        lowered->machine = x->machine->b.bytes;
+        sbx_status status = sbx_x64_finish(x->machine);
         lowered->machine_bytes = x->machine->b.size;
+        lowered->machine = status ? NULL : sbx_x64_take(x->machine);
         lowered->map = x->machine->map;
         lowered->map_bytes = x->machine->map_bytes;
-        return sbx_x64_finish(x->machine, lowered->functions);
+        return status;
     }
     lowered->code = x->lowerer->code;
     lowered->code_units = x->lowerer->count;
@@ -54,7 +58,7 @@ static sbx_status lower_all(const sbx_module *module, sbx_arena *arena, executor
     if (!lowered->functions || !validator)
         status = sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory while compiling");
     for (uint32_t i = 0; i < module->code_count && !status; i++) {
-        status = sbx_validate_body(validator, i, arena, err);
+        status = sbx_validate_body(validator, i, err);
         if (!status)
             status = x->machine ? sbx_x64_body(x->machine, i, &lowered->functions[i]) : sbx_lower_body(x->lowerer, i, &lowered->functions[i]);
     }
@@ -96,9 +100,10 @@ sbx_status sbx_compile(const uint8_t *bytes, size_t size, const sbx_compile_opti
             status = lower_all(module, &arena, &x, &lowered, err);
     }
     if (!status)
-        status = sbx_image_write(module, &lowered, &chosen, image, image_size, err);
+        status = sbx_image_write(x.writer, &lowered, image, image_size);
     if (!status)
         status = check_machine_code(*image, *image_size, err);
+    sbx_image_writer_free(x.writer);
     sbx_lowerer_free(x.lowerer);
     sbx_x64_free(x.machine);
     sbx_arena_release(&arena);

@@ -31,6 +31,6 @@ typedef struct sbx_page_plan {
 } sbx_page_plan;
 
 sbx_status sbx_page_plan_make(const sbx_module *module, sbx_page_plan *plan, sbx_error *err);
-void sbx_page_plan_fill(const sbx_page_plan *plan, const sbx_module *module, uint8_t *pages); /* pages: zeroed */
+void sbx_page_plan_fill(const sbx_page_plan *plan, const sbx_module *module, uint8_t *pages);
 void sbx_page_plan_release(sbx_page_plan *plan);
 #endif

@@ -8,7 +8,9 @@ bool sbx_image_place(const uint64_t bytes[SBX_IMAGE_SECTION_COUNT], uint64_t off
 {
     uint64_t at = sizeof(sbx_image_header);
     for (int i = 0; i < SBX_IMAGE_SECTION_COUNT; i++) {
-        uint64_t alignment = (i == SBX_IMAGE_DATA_PAGES || i == SBX_IMAGE_MACHINE) && bytes[i] ? SBX_IMAGE_PAGE : SECTION_ALIGNMENT;
+        bool paged = (i == SBX_IMAGE_DATA_PAGES || i == SBX_IMAGE_MACHINE) && bytes[i];
+        bool behind = i == SBX_IMAGE_MACHINE + 1 && bytes[SBX_IMAGE_MACHINE]; /* nothing else shares pages that will be executable */
+        uint64_t alignment = paged || behind ? SBX_IMAGE_PAGE : SECTION_ALIGNMENT;
         if (at > UINT64_MAX / 4 || bytes[i] > UINT64_MAX / 4)
             return false;
         at = (at + alignment - 1) / alignment * alignment;

@@ -2,36 +2,36 @@
 #include "image_internal.h"
 #include <string.h>
 
-
-typedef struct writer {
+struct sbx_image_writer {
     const sbx_module *module;
-    const sbx_lowered *lowered;
     const sbx_compile_options *options;
+    const sbx_lowered *lowered;      /* of sbx_image_write */
+    sbx_image_header header;
     sbx_page_plan plan;
     uint64_t bytes[SBX_IMAGE_SECTION_COUNT], offsets[SBX_IMAGE_SECTION_COUNT];
     uint8_t *out;
     uint32_t names_used;
     sbx_error *err;
-} writer;
+};
 
-static sbx_status too_large(writer *w, const char *what)
+static sbx_status too_large(sbx_image_writer *w, const char *what)
 {
     return sbx_fail(w->err, SBX_MODULE_LIMIT, SBX_NO_OFFSET, "module too large: %s of the image exceed 4 GiB", what);
 }
 
-static bool keeps_bytes(const writer *w, const sbx_data_segment *segment)
+static bool keeps_bytes(const sbx_image_writer *w, const sbx_data_segment *segment)
 {
     return segment->mode != SBX_SEGMENT_ACTIVE || !w->plan.usable || w->plan.keep_bytes;
 }
 
-static sbx_name function_name(const writer *w, uint32_t index)
+static sbx_name function_name(const sbx_image_writer *w, uint32_t index)
 {
     if (!w->options->keep_debug_names || !w->module->function_names)
         return (sbx_name){0};
     return w->module->function_names[index];
 }
 
-static uint64_t names_length(const writer *w)
+static uint64_t names_length(const sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     uint64_t total = 0;
@@ -46,8 +46,8 @@ static uint64_t names_length(const writer *w)
     return total;
 }
 
-/* Lengths of all sections, those whose offsets are 32-bit checked. */
-static sbx_status measure(writer *w, const sbx_image_header *counts)
+/* Lengths of all sections but those of code; those whose offsets are 32-bit checked. */
+static sbx_status measure(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     uint64_t value_types = 0, inits = 0, data = 0;
@@ -60,26 +60,39 @@ static sbx_status measure(writer *w, const sbx_image_header *counts)
     if (value_types > UINT32_MAX || inits > UINT32_MAX)
         return too_large(w, value_types > UINT32_MAX ? "parameter types" : "element initialisers");
     for (int i = 0; i < SBX_IMAGE_SECTION_COUNT; i++) {
-        uint64_t length = sbx_image_record_bytes(counts, i);
+        uint64_t length = sbx_image_record_bytes(&w->header, i);
         w->bytes[i] = length == UINT64_MAX ? 0 : length;
     }
     w->bytes[SBX_IMAGE_VALTYPES] = value_types * sizeof(sbx_valtype);
     w->bytes[SBX_IMAGE_ELEMENT_INITS] = inits * sizeof(uint32_t);
     w->bytes[SBX_IMAGE_DATA_BYTES] = data;
     w->bytes[SBX_IMAGE_NAMES] = names_length(w);
-    w->bytes[SBX_IMAGE_MAP] = w->lowered->map_bytes;
-    w->bytes[SBX_IMAGE_CODE] = w->lowered->code_units * sizeof(uint16_t);
-    w->bytes[SBX_IMAGE_MACHINE] = w->lowered->machine_bytes;
     w->bytes[SBX_IMAGE_DATA_PAGES] = w->plan.bytes;
-    if (w->bytes[SBX_IMAGE_NAMES] > UINT32_MAX || w->lowered->map_bytes > UINT32_MAX || w->lowered->code_units > UINT32_MAX)
-        return too_large(w, w->bytes[SBX_IMAGE_NAMES] > UINT32_MAX ? "names" : "code");
+    return w->bytes[SBX_IMAGE_NAMES] > UINT32_MAX ? too_large(w, "names") : SBX_OK;
+}
+
+/* The lengths of code, and with them the places of all sections. */
+static sbx_status measure_code(sbx_image_writer *w)
+{
+    const sbx_lowered *lowered = w->lowered;
+    if (lowered->map_bytes > UINT32_MAX || lowered->code_units > UINT32_MAX)
+        return too_large(w, "code");
+    w->bytes[SBX_IMAGE_MAP] = lowered->map_bytes;
+    w->bytes[SBX_IMAGE_CODE] = lowered->code_units * sizeof(uint16_t);
+    w->bytes[SBX_IMAGE_MACHINE] = lowered->machine_bytes;
+    if (!sbx_image_place(w->bytes, w->offsets, &w->header.size))
+        return too_large(w, "sections");
+    for (int i = 0; i < SBX_IMAGE_SECTION_COUNT; i++) {
+        w->header.sections[i].offset = w->offsets[i];
+        w->header.sections[i].bytes = w->bytes[i];
+    }
     return SBX_OK;
 }
 
-static sbx_status fill_header(writer *w, sbx_image_header *h)
+static void fill_header(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
-    memset(h, 0, sizeof *h);
+    sbx_image_header *h = &w->header;
     memcpy(h->magic, "SBXIMAGE", 8);
     memcpy(h->build_id, sbx_build_id(), sizeof h->build_id);
     h->features = m->features;
@@ -104,6 +117,11 @@ static sbx_status fill_header(writer *w, sbx_image_header *h)
     h->run_count = w->plan.run_count;
     h->custom_count = m->custom_count;
     h->code_section_bytes = m->code_bytes;
+}
+
+static sbx_status check_functions(sbx_image_writer *w)
+{
+    const sbx_module *m = w->module;
     for (uint32_t i = 0; i < m->function_count - m->imported_functions; i++) {
         const sbx_lowered_function *f = &w->lowered->functions[i];
         if (f->frame_slots > SBX_MAX_FRAME_SLOTS)
@@ -112,15 +130,15 @@ static sbx_status fill_header(writer *w, sbx_image_header *h)
         if ((uint64_t)f->code_offset + f->code_units > w->lowered->code_units
             || (uint64_t)f->map_offset + f->map_length > w->lowered->map_bytes)
             return sbx_fail(w->err, SBX_USAGE, SBX_NO_OFFSET, "lowered function %u lies outside the code", i);
-        if (f->frame_slots > h->largest_frame)
-            h->largest_frame = f->frame_slots;
+        if (f->frame_slots > w->header.largest_frame)
+            w->header.largest_frame = f->frame_slots;
     }
     return SBX_OK;
 }
 
-static void *at(const writer *w, sbx_image_section section) { return w->out + w->offsets[section]; }
+static void *at(const sbx_image_writer *w, sbx_image_section section) { return w->out + w->offsets[section]; }
 
-static sbx_image_name add_name(writer *w, sbx_name name)
+static sbx_image_name add_name(sbx_image_writer *w, sbx_name name)
 {
     sbx_image_name added = {w->names_used, name.length};
     if (name.length)
@@ -157,7 +175,7 @@ static void put_const(sbx_image_const *to, const sbx_const_expr *from)
     to->bits = from->bits;
 }
 
-static void write_types(writer *w)
+static void write_types(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_type *types = at(w, SBX_IMAGE_TYPES);
@@ -172,7 +190,7 @@ static void write_types(writer *w)
     }
 }
 
-static void write_imports(writer *w)
+static void write_imports(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_import *imports = at(w, SBX_IMAGE_IMPORTS);
@@ -198,7 +216,7 @@ static bool export_less(const void *a, const void *b, const void *context)
     return sbx_name_compare((sbx_name){names + x->offset, x->length}, (sbx_name){names + y->offset, y->length}) < 0;
 }
 
-static void write_exports(writer *w)
+static void write_exports(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_export *exports = at(w, SBX_IMAGE_EXPORTS);
@@ -207,7 +225,7 @@ static void write_exports(writer *w)
     sbx_heap_sort(exports, m->export_count, sizeof *exports, export_less, at(w, SBX_IMAGE_NAMES));
 }
 
-static void write_functions(writer *w)
+static void write_functions(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_function *functions = at(w, SBX_IMAGE_FUNCTIONS);
@@ -230,7 +248,7 @@ static void write_functions(writer *w)
     }
 }
 
-static void write_spaces(writer *w)
+static void write_spaces(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_tabletype *tables = at(w, SBX_IMAGE_TABLES);
@@ -248,7 +266,7 @@ static void write_spaces(writer *w)
     }
 }
 
-static void write_elements(writer *w)
+static void write_elements(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_elements *elements = at(w, SBX_IMAGE_ELEMENTS);
@@ -270,7 +288,7 @@ static void write_elements(writer *w)
     }
 }
 
-static void write_data(writer *w)
+static void write_data(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_data *data = at(w, SBX_IMAGE_DATA);
@@ -297,7 +315,7 @@ static void write_data(writer *w)
     sbx_page_plan_fill(&w->plan, m, at(w, SBX_IMAGE_DATA_PAGES));
 }
 
-static void write_rest(writer *w)
+static void write_rest(sbx_image_writer *w)
 {
     const sbx_module *m = w->module;
     sbx_image_custom *customs = at(w, SBX_IMAGE_CUSTOMS);
@@ -307,31 +325,42 @@ static void write_rest(writer *w)
         memcpy(at(w, SBX_IMAGE_MAP), w->lowered->map, w->lowered->map_bytes);
     if (w->lowered->code_units)
         memcpy(at(w, SBX_IMAGE_CODE), w->lowered->code, w->lowered->code_units * sizeof(uint16_t));
-    if (w->lowered->machine_bytes)
-        memcpy(at(w, SBX_IMAGE_MACHINE), w->lowered->machine, w->lowered->machine_bytes);
 }
 
-static sbx_status write_image(writer *w, uint64_t *size)
+/* The image's block: the machine code's own, or a new one. What the writer does not fill is zero: the same module gives the same bytes. */
+static sbx_status open_block(sbx_image_writer *w)
 {
-    sbx_image_header header;
-    sbx_status status = fill_header(w, &header);
-    if (status == SBX_OK)
-        status = measure(w, &header);
-    if (status != SBX_OK)
-        return status;
-    uint64_t total;
-    if (!sbx_image_place(w->bytes, w->offsets, &total))
-        return too_large(w, "sections");
-    w->out = sbx_calloc(1, total);
-    sbx_populate(w->out, w->out ? total : 0);
-    if (!w->out)
-        return sbx_fail(w->err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory for an image of %llu bytes", (unsigned long long)total);
-    header.size = total;
-    for (int i = 0; i < SBX_IMAGE_SECTION_COUNT; i++) {
-        header.sections[i].offset = w->offsets[i];
-        header.sections[i].bytes = w->bytes[i];
+    const sbx_lowered *lowered = w->lowered;
+    uint8_t *block = sbx_realloc(lowered->machine, w->header.size);
+    if (!block) {
+        sbx_free(lowered->machine);
+        return sbx_fail(w->err, SBX_NO_MEMORY, SBX_NO_OFFSET, "no memory for an image of %llu bytes", (unsigned long long)w->header.size);
     }
-    memcpy(w->out, &header, sizeof header);
+    w->out = block;
+    if (!lowered->machine)
+        sbx_populate(block, w->header.size, w->header.size);
+    memset(block, 0, w->offsets[SBX_IMAGE_DATA_PAGES]);
+    for (int i = SBX_IMAGE_DATA_PAGES; i + 1 < SBX_IMAGE_SECTION_COUNT; i++) {
+        uint64_t end = w->offsets[i] + w->bytes[i];
+        memset(block + end, 0, w->offsets[i + 1] - end);
+    }
+    return SBX_OK;
+}
+
+sbx_status sbx_image_write(sbx_image_writer *w, const sbx_lowered *lowered, uint8_t **out, uint64_t *size)
+{
+    w->lowered = lowered;
+    sbx_status status = check_functions(w);
+    if (!status)
+        status = measure_code(w);
+    if (status) {
+        sbx_free(lowered->machine);
+        return status;
+    }
+    status = open_block(w);
+    if (status)
+        return status;
+    memcpy(w->out, &w->header, sizeof w->header);
     write_types(w);
     write_imports(w);
     write_exports(w);
@@ -340,20 +369,38 @@ static sbx_status write_image(writer *w, uint64_t *size)
     write_elements(w);
     write_data(w);
     write_rest(w);
-    *size = total;
+    *out = w->out;
+    *size = w->header.size;
     return SBX_OK;
 }
 
-sbx_status sbx_image_write(const sbx_module *module, const sbx_lowered *lowered, const sbx_compile_options *options,
-                           uint8_t **out, uint64_t *size, sbx_error *err)
+sbx_status sbx_image_writer_new(const sbx_module *module, const sbx_compile_options *options, sbx_image_writer **out, sbx_error *err)
 {
-    writer w = {.module = module, .lowered = lowered, .options = options, .err = err};
-    *out = NULL;
-    *size = 0;
-    sbx_status status = sbx_page_plan_make(module, &w.plan, err);
-    if (status == SBX_OK)
-        status = write_image(&w, size);
-    sbx_page_plan_release(&w.plan);
-    *out = w.out;
-    return status;
+    sbx_image_writer *w = *out = sbx_calloc(1, sizeof *w);
+    if (!w)
+        return sbx_fail(err, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory");
+    w->module = module;
+    w->options = options;
+    w->err = err;
+    sbx_status status = sbx_page_plan_make(module, &w->plan, err);
+    fill_header(w);
+    if (!status)
+        status = measure(w);
+    if (!status && !sbx_image_place(w->bytes, w->offsets, &w->header.size))
+        status = too_large(w, "sections");
+    return status; /* whoever asked frees it in any case */
+}
+
+void sbx_image_writer_free(sbx_image_writer *w)
+{
+    if (!w)
+        return;
+    sbx_page_plan_release(&w->plan);
+    sbx_free(w);
+}
+
+/* Pages of their own: see sbx_image_place. */
+size_t sbx_image_writer_room(const sbx_image_writer *w)
+{
+    return (w->offsets[SBX_IMAGE_MACHINE] + SBX_IMAGE_PAGE - 1) / SBX_IMAGE_PAGE * SBX_IMAGE_PAGE;
 }

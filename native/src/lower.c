@@ -422,7 +422,7 @@ static void begin_locals(sbx_lowerer *l, const sbx_code *code)
             l->local_class[n++] = sbx_class_of(code->runs[r].type);
     for (uint32_t i = 0; i < n; i++) {
         l->local_head[i] = NO_ENTRY;
-        if (i >= params && (!code->needs_zero || code->needs_zero[i / 8] & 1u << i % 8)) {
+        if (i >= params && (!code->local_state || code->local_state[i] & SBX_LOCAL_NEEDS_ZERO)) {
             first = i < first ? i : first;
             last = i;
         }

@@ -124,17 +124,42 @@ static const sbx_image_run *run_of(const sbx_page_plan *plan, uint64_t address)
     return &plan->runs[low];
 }
 
+/* No segment begins before the end of the one before it: what compilers emit. */
+static bool ascending(const sbx_module *module)
+{
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < module->data_count; i++) {
+        const sbx_data_segment *segment = &module->data[i];
+        if (segment->mode != SBX_SEGMENT_ACTIVE || segment->length == 0)
+            continue;
+        if (segment->offset.bits < end)
+            return false;
+        end = segment->offset.bits + segment->length;
+    }
+    return true;
+}
+
 void sbx_page_plan_fill(const sbx_page_plan *plan, const sbx_module *module, uint8_t *pages)
 {
     if (!plan->usable)
         return;
+    bool in_order = ascending(module);
+    uint64_t filled = 0;
+    if (!in_order)
+        memset(pages, 0, plan->bytes);
     for (uint32_t i = 0; i < module->data_count; i++) { /* in order: later segments overwrite earlier ones */
         const sbx_data_segment *segment = &module->data[i];
         if (segment->mode != SBX_SEGMENT_ACTIVE || segment->length == 0)
             continue;
         const sbx_image_run *run = run_of(plan, segment->offset.bits);
-        memcpy(pages + run->pages_offset + (segment->offset.bits - run->memory_offset), segment->bytes, segment->length);
+        uint64_t place = run->pages_offset + (segment->offset.bits - run->memory_offset);
+        if (in_order)
+            memset(pages + filled, 0, place - filled);
+        memcpy(pages + place, segment->bytes, segment->length);
+        filled = place + segment->length;
     }
+    if (in_order)
+        memset(pages + filled, 0, plan->bytes - filled);
 }
 
 void sbx_page_plan_release(sbx_page_plan *plan)

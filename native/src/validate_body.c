@@ -44,7 +44,6 @@ static inline bool validate_local(sbx_validator *v, uint8_t opcode)
     } else {
         return SBX_INVALIDATE(v, "unknown local %u", index);
     }
-    v->any_use = true;
     if (opcode != SBX_WASM_local_get && !sbx_pop(v, type))
         return false;
     if (opcode != SBX_WASM_local_set)
@@ -258,64 +257,36 @@ static bool open_body(sbx_validator *v, uint32_t code_index)
     v->function = &v->signatures[m->functions[m->imported_functions + code_index]];
     v->r.pos = v->at = m->bytes + v->code->offset;
     v->height = v->max_height = v->base = 0;
-    v->control_count = v->max_control = v->assigned_count = 0;
-    v->loop_depth = v->loop_count = 0;
+    v->control_count = v->assigned_count = v->loop_depth = 0;
     v->weight = 1;
     v->is_leaf = true;
-    v->any_use = false;
     sbx_signature frame = *v->function;
     frame.params = NULL, frame.param_count = 0; /* they are locals, not operands */
     return open_locals(v) && sbx_push_control(v, SBX_WASM_call, frame);
 }
 
-static void *result_array(sbx_validator *v, sbx_arena *arena, size_t count, size_t size)
+/* Writes down what was learned. The tables by local are left out for bodies that declare more locals than they have bytes:
+ * their size must not be out of proportion to the module's. */
+static void close_body(const sbx_validator *v, sbx_code *code)
 {
-    void *array = sbx_arena_alloc(arena, count, size);
-    if (!array)
-        sbx_fail(&v->error, SBX_NO_MEMORY, v->code->offset, "out of memory while validating");
-    return array;
-}
-
-/* Writes down what was learned. The tables by local are left out, which says the same less precisely, for bodies that
- * declare more locals than they have bytes: their size must not be out of proportion to the module's. */
-static bool close_body(sbx_validator *v, sbx_code *code, sbx_arena *arena)
-{
+    bool tables = v->local_total <= code->end - code->offset + ANALYSED_LOCALS_SLACK;
     code->max_height = v->max_height;
-    code->max_control = v->max_control;
-    code->loop_count = v->loop_count;
     code->is_leaf = v->is_leaf;
-    code->local_weight = NULL;
-    code->needs_zero = NULL;
-    if (v->local_total > code->end - code->offset + ANALYSED_LOCALS_SLACK)
-        return true;
-    if (v->any_use) {
-        uint32_t *weights = result_array(v, arena, v->local_total, sizeof *weights);
-        if (!weights)
-            return false;
-        memcpy(weights, v->local_weight, v->local_total * sizeof *weights);
-        code->local_weight = weights;
-    }
-    if (code->local_count) {
-        uint8_t *needs_zero = result_array(v, arena, ((size_t)v->local_total + 7) / 8, 1);
-        if (!needs_zero)
-            return false;
-        for (uint32_t i = v->function->param_count; i < v->local_total; i++)
-            if (v->local_state[i] & SBX_LOCAL_NEEDS_ZERO)
-                needs_zero[i >> 3] |= (uint8_t)(1u << (i & 7));
-        code->needs_zero = needs_zero;
-    }
-    return true;
+    code->local_weight = tables ? v->local_weight : NULL;
+    code->local_state = tables ? v->local_state : NULL;
 }
 
-sbx_status sbx_validate_body(sbx_validator *v, uint32_t code_index, sbx_arena *arena, sbx_error *err)
+sbx_status sbx_validate_body(sbx_validator *v, uint32_t code_index, sbx_error *err)
 {
     bool ok = open_body(v, code_index) && validate_instructions(v);
     if (ok && v->refusal.status != SBX_OK) {
         v->error = v->refusal;
         ok = false;
     }
-    if (ok && close_body(v, &v->m->code[code_index], arena))
+    if (ok) {
+        close_body(v, &v->m->code[code_index]);
         return SBX_OK;
+    }
     if (err && err->status == SBX_OK)
         *err = v->error;
     return (sbx_status)v->error.status;

@@ -27,7 +27,6 @@ static bool read_signature(sbx_validator *v, sbx_signature *out)
 
 static void enter_loop(sbx_validator *v)
 {
-    v->loop_count++;
     if (v->loop_depth++ < 7)
         v->weight *= 8;
 }

@@ -271,7 +271,7 @@ static bool check_refused(sbx_module *m, const sbx_error *refusal, sbx_error *er
     if (!v)
         sbx_fail(&found, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory while validating");
     for (uint32_t i = 0; i < m->code_count && found.status == SBX_OK; i++)
-        if (sbx_validate_body(v, i, m->arena, &found) == SBX_UNSUPPORTED)
+        if (sbx_validate_body(v, i, &found) == SBX_UNSUPPORTED)
             sbx_error_clear(&found);
     sbx_validator_free(v);
     *err = found.status != SBX_OK ? found : *refusal;

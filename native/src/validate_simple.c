@@ -45,7 +45,6 @@ static inline bool count_use(sbx_validator *v, uint32_t local)
     if (SBX_UNLIKELY(weight < v->weight))
         return false;
     v->local_weight[local] = weight;
-    v->any_use = true;
     return true;
 }
 

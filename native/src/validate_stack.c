@@ -142,8 +142,6 @@ bool sbx_push_control(sbx_validator *v, uint8_t opcode, sbx_signature type)
     v->controls[v->control_count++] = (sbx_control){
         .type = type, .height = v->height, .assigned = v->assigned_count, .opcode = opcode,
     };
-    if (v->control_count > v->max_control)
-        v->max_control = v->control_count;
     v->base = v->height;
     v->unreachable = false;
     return sbx_push_types(v, type.params, type.param_count);

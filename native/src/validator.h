@@ -39,8 +39,6 @@ typedef struct sbx_rule {
     uint8_t extra;            /* loads and stores: the natural alignment's exponent; float constants: their bytes */
 } sbx_rule;
 
-enum { SBX_LOCAL_ASSIGNED = 1, SBX_LOCAL_NEEDS_ZERO = 2 };
-
 struct sbx_validator {
     sbx_reader r;
     const sbx_module *m;
@@ -52,7 +50,7 @@ struct sbx_validator {
     bool unreachable;                /* of the innermost control frame */
     /* ctrls */
     sbx_control *controls;
-    uint32_t control_count, control_capacity, max_control;
+    uint32_t control_count, control_capacity;
     /* Locals, parameters first. Those from local_known on are looked up in the runs: a body that declares far more
      * locals than it has bytes is not worth, and must not cost, a table. */
     sbx_optype *local_types;
@@ -63,8 +61,8 @@ struct sbx_validator {
     uint32_t *run_ends;              /* past the last local of each run, parameters not counted; for distant locals only */
     uint32_t run_capacity;
     uint32_t weight;                 /* of one use here: 8^min(loop depth, 7) */
-    uint32_t loop_depth, loop_count;
-    bool is_leaf, any_use;
+    uint32_t loop_depth;
+    bool is_leaf;
     const sbx_code *code;
     const sbx_signature *function;   /* type of the function that is being validated */
     uint32_t code_index;

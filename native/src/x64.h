@@ -41,7 +41,8 @@ typedef struct x64_label {
 typedef struct x64_cold { uint8_t kind; uint32_t value; size_t jump, back; const uint8_t *instruction; } x64_cold;
 enum { COLD_TRAP, COLD_POLL, COLD_FUEL, COLD_CALL, COLD_TRUNCATE /* value: the float register, | 32 for f64, | 64 when the least i64 is valid */ };
 
-typedef struct x64_call_site { size_t field; uint32_t function; } x64_call_site;
+/* A call of a function that comes later. */
+typedef struct x64_call_site { uint32_t field, function; } x64_call_site;
 
 /* How an instruction is compiled: one indirect call to what its row says. */
 typedef struct x64_row x64_row;
@@ -66,7 +67,9 @@ struct sbx_x64 {
     uint8_t *map; size_t map_bytes, map_capacity;
     x64_call_site *calls; size_t call_count, call_capacity;
     x64_cold *colds; size_t cold_count, cold_capacity;
+    const sbx_lowered_function *functions; /* those before the current one are known */
     /* Of the current function. */
+    uint32_t index;
     const sbx_code *code;
     const sbx_functype *type;
     const uint8_t *at, *instruction;
@@ -202,8 +205,10 @@ void x64_epilogue(sbx_x64 *c);
 
 /* The interface; functions in order of their index. The processor's CPU_* are what code is made for: part of the build id. */
 uint32_t sbx_x64_cpu(void);
-sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *options, sbx_error *err);
+/* Machine code is emitted behind `lead` bytes of a block, which _take hands over. */
+sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *options, size_t lead, sbx_error *err);
 void sbx_x64_free(sbx_x64 *c);
 sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *out);
-sbx_status sbx_x64_finish(sbx_x64 *c, const sbx_lowered_function *functions);
+sbx_status sbx_x64_finish(sbx_x64 *c);
+uint8_t *sbx_x64_take(sbx_x64 *c);
 #endif

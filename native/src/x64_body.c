@@ -31,7 +31,7 @@ uint32_t sbx_x64_cpu(void)
 
 static bool needs_zero(const sbx_x64 *c, uint32_t local)
 {
-    return local >= c->type->params && (!c->code->needs_zero || c->code->needs_zero[local / 8] & 1u << local % 8);
+    return local >= c->type->params && (!c->code->local_state || c->code->local_state[local] & SBX_LOCAL_NEEDS_ZERO);
 }
 
 /* Gives registers to the most used locals of each class. */
@@ -331,6 +331,8 @@ sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *o
 {
     const sbx_module *m = c->module;
     uint32_t function = m->imported_functions + code_index;
+    c->index = code_index;
+    c->functions = out - code_index;
     c->code = &m->code[code_index];
     c->type = &m->types[m->functions[function]];
     c->local_count = c->type->params + c->code->local_count;
@@ -358,7 +360,7 @@ sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *o
     return SBX_OK;
 }
 
-sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *options, sbx_error *err)
+sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *options, size_t lead, sbx_error *err)
 {
     sbx_x64 *c = sbx_calloc(1, sizeof *c);
     if (!c) {
@@ -369,23 +371,30 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     c->options = options;
     c->err = err;
     c->cpu = sbx_x64_cpu();
-    /* Room for what most modules need: pages are taken when they are written, and a buffer that never moves costs least. */
-    if (x64_room(&c->b, module->code_bytes * 2 + BUFFER_FLOOR))
-        sbx_populate(c->b.bytes, module->code_bytes * 7 / 4);
-    if (x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 2 + BUFFER_FLOOR, 1))
-        sbx_populate(c->map, module->code_bytes / 4);
-    if (x64_grow(c, &c->calls, &c->call_capacity, module->code_bytes / 32 + 64, sizeof *c->calls))
-        sbx_populate(c->calls, module->code_bytes / 3);
+    c->b.lead = lead;
+    /* Room for what most modules need, maps included: pages are taken when they are written, and a buffer that never moves costs least. */
+    bool checks = options->metered || options->explicit_bounds;
+    if (x64_room(&c->b, module->code_bytes * (checks ? 16 : 9) / 4 + BUFFER_FLOOR))
+        sbx_populate(c->b.bytes - lead, lead + c->b.capacity, lead + module->code_bytes * 3 / 2);
+    if (x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 4 + BUFFER_FLOOR, 1))
+        sbx_populate(c->map, c->map_capacity, module->code_bytes / 5);
     fill_rows(c);
     sbx_x64_stubs(c);
     return c;
+}
+
+uint8_t *sbx_x64_take(sbx_x64 *c)
+{
+    uint8_t *block = c->b.bytes ? c->b.bytes - c->b.lead : NULL;
+    c->b.bytes = NULL;
+    return block;
 }
 
 void sbx_x64_free(sbx_x64 *c)
 {
     if (!c)
         return;
-    sbx_free(c->b.bytes);
+    sbx_free(sbx_x64_take(c));
     sbx_free(c->map);
     sbx_free(c->calls);
     sbx_free(c->colds);
@@ -397,11 +406,11 @@ void sbx_x64_free(sbx_x64 *c)
     sbx_free(c);
 }
 
-sbx_status sbx_x64_finish(sbx_x64 *c, const sbx_lowered_function *functions)
+sbx_status sbx_x64_finish(sbx_x64 *c)
 {
     if (c->b.failed)
         return sbx_fail(c->err, SBX_NO_MEMORY, SBX_NO_OFFSET, "out of memory while compiling");
     for (size_t i = 0; i < c->call_count; i++)
-        x64_patch(&c->b, c->calls[i].field, functions[c->calls[i].function].machine_offset);
+        x64_patch(&c->b, c->calls[i].field, c->functions[c->calls[i].function].machine_offset);
     return SBX_OK;
 }

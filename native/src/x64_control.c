@@ -465,6 +465,17 @@ static void results(sbx_x64 *c, const sbx_functype *type)
         push_types(c, type->types + type->params, type->results);
 }
 
+static void call_own(sbx_x64 *c, uint32_t index)
+{
+    if (index <= c->index) {
+        x64_call(&c->b, index < c->index ? c->functions[index].machine_offset : c->start);
+        return;
+    }
+    uint32_t field = (uint32_t)x64_call(&c->b, 0);
+    if (x64_grow(c, &c->calls, &c->call_capacity, c->call_count + 1, sizeof *c->calls))
+        c->calls[c->call_count++] = (x64_call_site){field, index};
+}
+
 static void lower_call(sbx_x64 *c, const x64_row *row)
 {
     (void)row;
@@ -482,9 +493,7 @@ static void lower_call(sbx_x64 *c, const x64_row *row)
     } else {
         move_frame(c, base, false);
         x64_mark(c, c->instruction);
-        size_t field = x64_call(&c->b, 0);
-        if (x64_grow(c, &c->calls, &c->call_capacity, c->call_count + 1, sizeof *c->calls))
-            c->calls[c->call_count++] = (x64_call_site){field, function - m->imported_functions};
+        call_own(c, function - m->imported_functions);
     }
     results(c, type);
     move_frame(c, base, true);

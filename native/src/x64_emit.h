@@ -17,7 +17,8 @@ enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC
 #define OP(prefix, escape, opcode) ((uint32_t)(prefix) << 24 | (uint32_t)(escape) << 8 | (opcode))
 enum { W = 1, BYTE_REG = 2 }; /* flags: 64-bit operands; the register operand is a byte register */
 
-typedef struct x64_buffer { uint8_t *bytes; size_t size, capacity; bool failed; } x64_buffer;
+/* Machine code, behind `lead` bytes of its block that the image writer fills. */
+typedef struct x64_buffer { uint8_t *bytes; size_t size, capacity, lead; bool failed; } x64_buffer;
 
 /* A register or memory operand; index NO_REG = none. */
 typedef struct x64_rm { bool memory; uint8_t base, index, scale; int32_t disp; } x64_rm;
@@ -29,15 +30,10 @@ static inline x64_rm x64_indexed(uint8_t base, uint8_t index, uint8_t scale, int
     return (x64_rm){true, base, index, scale, disp};
 }
 
+bool x64_more_room(x64_buffer *b, size_t bytes);
 static inline bool x64_room(x64_buffer *b, size_t bytes)
 {
-    if (__builtin_expect(b->capacity - b->size >= bytes, 1))
-        return true;
-    if (!b->failed && sbx_grow(&b->bytes, &b->capacity, b->size + bytes, 1))
-        return true;
-    b->failed = true;
-    b->size = 0; /* emission goes on into the old block; the caller sees `failed` */
-    return b->capacity >= bytes;
+    return SBX_LIKELY(b->capacity - b->size >= bytes) || x64_more_room(b, bytes);
 }
 
 static inline void x64_bytes(x64_buffer *b, const void *bytes, size_t n)

@@ -4,6 +4,20 @@
 static const uint8_t int_pool[] = {RAX, RDX, R8, RSI, RDI};
 static const uint8_t float_pool[] = {XMM(0), XMM(1), XMM(2), XMM(3), XMM(4), XMM(5), XMM(6)};
 
+bool x64_more_room(x64_buffer *b, size_t bytes)
+{
+    uint8_t *block = b->bytes ? b->bytes - b->lead : NULL;
+    size_t capacity = b->bytes ? b->lead + b->capacity : 0;
+    if (b->failed || !sbx_grow(&block, &capacity, b->lead + b->size + bytes, 1)) {
+        b->failed = true;
+        b->size = 0; /* emission goes on into the old block; the caller sees `failed` */
+        return b->capacity >= bytes;
+    }
+    b->bytes = block + b->lead;
+    b->capacity = capacity - b->lead;
+    return true;
+}
+
 static inline uint8_t *signed_leb(uint8_t *out, int64_t v)
 {
     for (; v < -64 || v > 63; v >>= 7)
