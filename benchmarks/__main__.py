@@ -16,6 +16,7 @@ from benchmarks.kernel_table import BY_NAME, KERNELS
 from benchmarks.peers import PEERS
 from benchmarks.prepare import NotReady, prepare
 from benchmarks.suites import ABOUT, WASMTIME, Options, one_program, run_suite
+from benchmarks.tools import BuildError
 
 SUITES = ("compute", *ABOUT)
 EPILOG = """\
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return check.readme(options.readme) if options.readme else check.run(options)
         return run_suites(options)
-    except (NotReady, build.BuildError, WrongResult) as error:
+    except (NotReady, BuildError, WrongResult) as error:
         print(error, file=sys.stderr)
         return 1
 

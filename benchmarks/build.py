@@ -8,17 +8,16 @@ python -m benchmarks.build --check     native builds must give the checksums of 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.kernel_table import FOLDER, KERNELS, Kernel
+from benchmarks.tools import BuildError, need_module, run_tool
 
 ZIG_VERSION = "0.17.0"
 """The release of `ziglang` that made the committed files; another one makes other bytes, hence the pin in the `bench` extra."""
@@ -32,22 +31,9 @@ WASM_FLAGS = (
 NATIVE_FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-DKERNEL_MAIN")
 
 
-class BuildError(Exception):
-    """A tool is missing or refused a source; the text says which and what to do."""
-
-
-def run_tool(command: Sequence[str]) -> str:
-    """Runs a tool and gives its stdout; `BuildError` with the tool's own words if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BuildError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr.strip()}")
-    return done.stdout
-
-
 def build_wasm(kernel: Kernel, target: Path) -> None:
     """Compiles one kernel to WebAssembly with `python -m ziglang`."""
-    if importlib.util.find_spec("ziglang") is None:
-        raise BuildError(f"building {kernel.name}.wasm needs the Python package ziglang {ZIG_VERSION} (pip install '.[bench]')")
+    need_module("ziglang", ZIG_VERSION)
     run_tool([sys.executable, "-m", "ziglang", "cc", *WASM_FLAGS, "-o", str(target), str(kernel.source)])
     target.chmod(0o644)
 

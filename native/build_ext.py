@@ -76,16 +76,19 @@ def flags(source: str) -> list[str]:
     return out
 
 
+def prerequisites(record: Path) -> list[str]:
+    """The files that an object was made from, headers too, as the compiler wrote them down (-MMD)."""
+    _, _, names = record.read_text().replace("\\\n", " ").partition(":")
+    return names.split()
+
+
 def up_to_date(object_file: Path, key: str) -> bool:
     """True when the object was made by the same command and is newer than every file it was made from."""
-    record = object_file.with_suffix(".d")
-    key_file = object_file.with_suffix(".key")
     try:
-        if key_file.read_text() != key:
+        if object_file.with_suffix(".key").read_text() != key:
             return False
         made = object_file.stat().st_mtime_ns
-        _, _, names = record.read_text().replace("\\\n", " ").partition(":")
-        return all(os.stat(name).st_mtime_ns <= made for name in names.split())
+        return all(os.stat(name).st_mtime_ns <= made for name in prerequisites(object_file.with_suffix(".d")))
     except FileNotFoundError:
         return False
 
@@ -97,6 +100,10 @@ class BuildExt(build_ext):
         super().finalize_options()
         # One fixed folder per compiler and variant, so that editable installs, too, reuse objects.
         self.build_temp = "-".join(["build/native", Path(compiler()[0]).name, *variants()])
+        # What setuptools asks before it begins: without the headers a change of one alone would be overlooked.
+        headers = {name for record in Path(self.build_temp).rglob("*.d") for name in prerequisites(record)}
+        for extension in self.extensions or ():
+            extension.depends = sorted(headers)
 
     def build_extensions(self) -> None:
         with open(Path(self.build_temp) / "lock", "w") as lock:  # builds of one tree take turns

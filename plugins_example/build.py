@@ -10,15 +10,15 @@ is an error that names it; nothing is skipped.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.tools import BuildError, need_module, run_tool
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / "build" / "assemblyscript"
@@ -39,27 +39,10 @@ C_FLAGS = (
 FREESTANDING = ("-target", "wasm32-freestanding", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all")
 
 
-class BuildError(Exception):
-    """A tool is missing, or refused a source; the text says which and what to do."""
-
-
-def run(command: Sequence[str]) -> None:
-    """Runs a tool; `BuildError` with what it said if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BuildError(f"{shlex.join(command)} ended with {done.returncode}:\n{(done.stderr or done.stdout).strip()}")
-
-
-def need_module(name: str, version: str) -> None:
-    """`BuildError` unless the Python package is installed."""
-    if importlib.util.find_spec(name) is None:
-        raise BuildError(f"the Python package {name} is needed: pip install {name}=={version}")
-
-
 def zig(*arguments: str) -> None:
     """Runs PyPI's zig."""
     need_module("ziglang", ZIGLANG)
-    run([sys.executable, "-m", "ziglang", *arguments])
+    run_tool([sys.executable, "-m", "ziglang", *arguments])
 
 
 def c_command(source: Path, target: Path) -> None:
@@ -99,10 +82,11 @@ def assemblyscript(source: Path, target: Path) -> None:
             raise BuildError(f"{source.name} is AssemblyScript: building it needs node and npm, and {tool} was not found")
     if not compiler.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(CACHE), f"assemblyscript@{ASSEMBLYSCRIPT}"])
+        quietly = ("--silent", "--no-audit", "--no-fund")
+        run_tool(["npm", "install", *quietly, "--prefix", str(CACHE), f"assemblyscript@{ASSEMBLYSCRIPT}"])
     # The compiler takes names relative to the current folder only.
     files = (os.path.relpath(source), "-o", os.path.relpath(target))
-    run(["node", str(compiler), *files, "-Oz", "--runtime", "stub", "--use", "abort=", "--disable", "bulk-memory"])
+    run_tool(["node", str(compiler), *files, "-Oz", "--runtime", "stub", "--use", "abort=", "--disable", "bulk-memory"])
 
 
 def text_format(source: Path, target: Path) -> None:

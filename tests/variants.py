@@ -88,9 +88,6 @@ def install(variant: Variant) -> Path:
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
     # What a .pth file adds comes after this build's own packages; the .pth files therein (editable installs) are not read.
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # A changed header makes no source newer: without the old extension there is nothing to be up to date.
-    for old in (packages / "sandboxworker").glob("_native*.so"):
-        old.unlink()
     build = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(packages)]
     if not run(build, variant.build):
         raise SystemExit(f"tests.variants: the build {variant.name} failed")

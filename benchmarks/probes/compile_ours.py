@@ -28,9 +28,7 @@ def measure(task: dict[str, Any]) -> Answer:
     image = Image.from_bytes(made)
     code = image.code_section_bytes
     # Machine code where there is any, else the interpreter's; per byte of the code section, which it is made from.
-    interpreted, machine = (
-        image.pointer.header.sections[number].bytes for number in (native.lib.SBX_IMAGE_CODE, native.lib.SBX_IMAGE_MACHINE)
-    )
+    interpreted, machine = native.code_bytes(image.pointer)
     return {
         "version": ours.version(),
         "figures": {

@@ -28,6 +28,7 @@ typedef struct sbx_lowered {
 /* Sections in file order; every section starts 16-byte aligned, DATA_PAGES and MACHINE at a multiple of SBX_IMAGE_PAGE, and so does what is
  * behind MACHINE. Those that depend on code come last: what is before them has its place before a function is compiled. */
 #define SBX_IMAGE_PAGE 4096u
+#define SBX_MAX_FRAME_SLOTS 65535u /* slot operands are 16 bits wide */
 #define SBX_IMAGE_SECTIONS(X)                                                                      \
     X(TYPES)      /* sbx_image_type[] */                                                           \
     X(VALTYPES)   /* sbx_valtype[]: pool of the types' parameters and results */                   \

@@ -1,4 +1,5 @@
 /* Backtraces: from return links and pc -> wasm offset maps to function names and offsets. */
+#include "code_map.h"
 #include "machine.h"
 
 void sbx_trace_here(sbx_call_engine *engine, const sbx_activation *activation)
@@ -12,48 +13,6 @@ void sbx_trace_here(sbx_call_engine *engine, const sbx_activation *activation)
         sbx_machine_trace(engine);
 }
 
-/* The own function whose code holds the unit: functions lie in order of their index. */
-static uint32_t function_at(const sbx_image *image, uint64_t unit)
-{
-    const sbx_image_function *functions = SBX_IMAGE_AT(image, FUNCTIONS, sbx_image_function);
-    uint32_t low = image->header->imported_functions, high = image->header->function_count;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        if (functions[middle].code_offset <= unit)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static uint64_t leb(const u8 **at, const u8 *end)
-{
-    uint64_t value = 0;
-    for (u32 shift = 0; *at < end && shift < 63; shift += 7) {
-        u8 byte = *(*at)++;
-        value |= (uint64_t)(byte & 0x7F) << shift;
-        if (!(byte & 0x80))
-            break;
-    }
-    return value;
-}
-
-/* The wasm offset of the last mapped operation at or before `unit` (counted from the function's start). */
-static uint32_t wasm_offset(const sbx_image *image, const sbx_image_function *function, uint64_t unit)
-{
-    const u8 *at = SBX_IMAGE_AT(image, MAP, u8) + function->map_offset, *end = at + function->map_length;
-    uint64_t code = 0, wasm = function->wasm_offset, found = wasm;
-    while (at < end) {
-        code += leb(&at, end);
-        wasm += leb(&at, end);
-        if (code > unit)
-            break;
-        found = wasm;
-    }
-    return (uint32_t)found;
-}
-
 /* `at` names the operation, or with `behind` the place behind a call. */
 static bool describe(const sbx_instance *instance, const u16 *at, bool behind, sbx_backtrace_frame *frame)
 {
@@ -63,9 +22,9 @@ static bool describe(const sbx_instance *instance, const u16 *at, bool behind, s
     uint64_t unit = (uint64_t)(at - instance->code) - behind;
     if (unit >= image->header->sections[SBX_IMAGE_CODE].bytes / sizeof *at)
         return false;
-    uint32_t index = function_at(image, unit);
+    uint32_t index = sbx_function_at(image, offsetof(sbx_image_function, code_offset), unit);
     const sbx_image_function *function = SBX_IMAGE_AT(image, FUNCTIONS, sbx_image_function) + index;
-    *frame = (sbx_backtrace_frame){instance, index, wasm_offset(image, function, unit - function->code_offset),
+    *frame = (sbx_backtrace_frame){instance, index, sbx_map_find(image, function, unit - function->code_offset),
                                    sbx_image_name_of(image, function->name)};
     return true;
 }

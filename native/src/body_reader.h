@@ -1,6 +1,7 @@
 /* Reading validated bodies: LEB128 and immediates without any check, for the executors' compilers. */
 #ifndef SBX_BODY_READER_H
 #define SBX_BODY_READER_H
+#include "module.h"
 #include "wasm_ops.h"
 
 static inline uint64_t sbx_leb_u64(const uint8_t **at)
@@ -39,6 +40,25 @@ static inline uint32_t sbx_read_opcode(const uint8_t **at)
     uint32_t opcode = *(*at)++;
     return opcode == SBX_PREFIX_FC ? SBX_PREFIX_FC << 8 | sbx_leb_u32(at) : opcode;
 }
+
+enum { LABEL_FUNCTION, LABEL_BLOCK, LABEL_LOOP, LABEL_IF, LABEL_ELSE }; /* the executors' labels */
+
+/* The type of a block. */
+typedef struct sbx_block_type {
+    uint32_t param_count, result_count;
+    const sbx_valtype *params, *results; /* NULL where `single` says it all */
+    sbx_valtype single;
+} sbx_block_type;
+
+sbx_block_type sbx_pass_block_type(const uint8_t **at, const sbx_module *module);
+static inline sbx_valtype sbx_block_result(const sbx_block_type *type, uint32_t i) { return type->results ? type->results[i] : type->single; }
+
+/* Slots of a function's frame in either executor: parameters, locals, spares, a home for each height of the operand stack. */
+sbx_status sbx_frame_slots(const sbx_module *module, uint32_t code_index, uint32_t *slots, sbx_error *err);
+/* What all code up to the end of a function may measure; what hostile modules do with many values is bounded, also by many small functions. */
+size_t sbx_code_bound(const sbx_module *module, uint32_t code_index);
+/* Records that it measures more. */
+sbx_status sbx_code_unbounded(const sbx_module *module, uint32_t code_index, sbx_error *err);
 
 /* Passes the immediates of a kind (sbx_op_immediate). */
 void sbx_pass_immediates(const uint8_t **at, uint8_t kind);

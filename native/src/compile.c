@@ -39,14 +39,14 @@ static sbx_status finish(executor *x, sbx_lowered *lowered)
         sbx_status status = sbx_x64_finish(x->machine);
         lowered->machine_bytes = x->machine->b.size;
         lowered->machine = status ? NULL : sbx_x64_take(x->machine);
-        lowered->map = x->machine->map;
-        lowered->map_bytes = x->machine->map_bytes;
+        lowered->map = x->machine->map.bytes;
+        lowered->map_bytes = x->machine->map.size;
         return status;
     }
     lowered->code = x->lowerer->code;
     lowered->code_units = x->lowerer->count;
-    lowered->map = x->lowerer->map;
-    lowered->map_bytes = x->lowerer->map_bytes;
+    lowered->map = x->lowerer->map.bytes;
+    lowered->map_bytes = x->lowerer->map.size;
     return sbx_lowerer_finish(x->lowerer, lowered->functions);
 }
 

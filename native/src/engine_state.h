@@ -52,7 +52,7 @@ typedef struct sbx_activation {
     sbx_pending_call pending;
 } sbx_activation;
 
-enum { SBX_FRAME_SLACK = 4, SBX_MAX_FRAME_SLOTS = 65535 };
+enum { SBX_FRAME_SLACK = 4 };
 
 struct sbx_call_engine {
     void *native_sp;           /* must stay first: interp.c's entry stores it at 0(engine) */

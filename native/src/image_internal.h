@@ -3,8 +3,6 @@
 #define SBX_IMAGE_INTERNAL_H
 #include "image.h"
 
-#define SBX_MAX_FRAME_SLOTS 65535u /* slot operands are 16 bits wide */
-
 /* Offsets of the sections from their lengths; false when the sum overflows. One layout follows from the lengths, so that a
  * checker can compare instead of looking for overlaps. */
 bool sbx_image_place(const uint64_t bytes[SBX_IMAGE_SECTION_COUNT], uint64_t offsets[SBX_IMAGE_SECTION_COUNT],

@@ -436,9 +436,9 @@ static void begin_locals(sbx_lowerer *l, const sbx_code *code)
 
 static void begin_function(sbx_lowerer *l, const sbx_code *code)
 {
-    l->code_start = l->map_code = l->count;
+    l->code_start = l->map.code = l->count;
     l->wasm_start = code->offset;
-    l->map_wasm = code->offset;
+    l->map.wasm = code->offset;
     l->at = l->module->bytes + code->offset;
     l->temps = l->local_count;
     l->height = l->flushed = l->depth = 0;
@@ -450,13 +450,9 @@ static void begin_function(sbx_lowerer *l, const sbx_code *code)
         l->acc_slot[c] = NO_SLOT;
     }
     begin_locals(l, code);
-    l->labels[l->depth++] = (label){.kind = LABEL_FUNCTION, .result_count = l->type->results, .fixups = NO_FIXUP,
-                                    .else_fixup = NO_FIXUP, .results = l->type->types + l->type->params};
+    l->labels[l->depth++] = (label){.kind = LABEL_FUNCTION, .fixups = NO_FIXUP, .else_fixup = NO_FIXUP,
+                                    .type = {.result_count = l->type->results, .results = l->type->types + l->type->params}};
 }
-
-/* All code up to a function may be so many times its bodies' bytes, and the floor once a module: what hostile modules do with many values
- * is bounded, also by many small functions. */
-enum { EXPANSION = 64, EXPANSION_FLOOR = 1 << 20, SPARE_SLOTS = 2 };
 
 sbx_status sbx_lower_body(sbx_lowerer *l, uint32_t code_index, sbx_lowered_function *out)
 {
@@ -464,28 +460,26 @@ sbx_status sbx_lower_body(sbx_lowerer *l, uint32_t code_index, sbx_lowered_funct
     const sbx_code *code = &m->code[code_index];
     uint32_t function = m->imported_functions + code_index;
     l->type = &m->types[m->functions[function]];
-    uint64_t frame = (uint64_t)l->type->params + code->local_count + code->max_height + SPARE_SLOTS;
-    if (frame < l->type->results)
-        frame = l->type->results;
-    if (frame > UINT16_MAX)
-        return sbx_fail(l->err, SBX_MODULE_LIMIT, code->offset, "function %u needs a frame of %llu slots, at most %u are possible",
-                        function, (unsigned long long)frame, UINT16_MAX);
+    uint32_t frame;
+    sbx_status status = sbx_frame_slots(m, code_index, &frame, l->err);
+    if (status)
+        return status;
     if (!reserve(l, code))
         return sbx_fail(l->err, SBX_NO_MEMORY, code->offset, "out of memory while lowering function %u", function);
-    size_t map_start = l->map_bytes, limit = EXPANSION_FLOOR + (size_t)(code->end - m->code[0].offset) * EXPANSION;
+    size_t map_start = l->map.size, bound = sbx_code_bound(m, code_index);
     begin_function(l, code);
     while (l->depth && !l->failed) {
         if (l->unreachable)
             sbx_pass_dead_code(&l->at);
         lower_instruction(l);
-        if (l->count > limit)
-            return sbx_fail(l->err, SBX_MODULE_LIMIT, code->offset, "the code up to function %u grows more than %d times when compiled", function, EXPANSION);
+        if (l->count > bound)
+            return sbx_code_unbounded(m, code_index, l->err);
     }
-    if (l->failed || l->count > INT32_MAX || l->map_bytes > UINT32_MAX)
+    if (l->failed || l->count > INT32_MAX || l->map.size > UINT32_MAX)
         return sbx_fail(l->err, SBX_NO_MEMORY, code->offset, "out of memory while lowering function %u", function);
     *out = (sbx_lowered_function){.code_offset = (uint32_t)l->code_start, .code_units = (uint32_t)(l->count - l->code_start),
-                                  .frame_slots = (uint32_t)frame, .map_offset = (uint32_t)map_start,
-                                  .map_length = (uint32_t)(l->map_bytes - map_start)};
+                                  .frame_slots = frame, .map_offset = (uint32_t)map_start,
+                                  .map_length = (uint32_t)(l->map.size - map_start)};
     return SBX_OK;
 }
 
@@ -507,7 +501,7 @@ void sbx_lowerer_free(sbx_lowerer *l)
     if (!l)
         return;
     sbx_free(l->code);
-    sbx_free(l->map);
+    sbx_free(l->map.bytes);
     sbx_free(l->calls);
     sbx_free(l->local_class);
     sbx_free(l->local_head);

@@ -1,7 +1,7 @@
 /* The lowering: validated bodies to interpreter code in one pass, with an abstract operand stack. Shared by lower*.c only, but for the end. */
 #ifndef SBX_LOWER_H
 #define SBX_LOWER_H
-#include "image.h"
+#include "code_map.h"
 #include "ir_ops.h"
 #include "body_reader.h"
 #include "wasm_ops.h"
@@ -26,15 +26,11 @@ typedef struct operand {
     uint64_t bits;   /* AT_CONST */
 } operand;
 
-enum { LABEL_FUNCTION, LABEL_BLOCK, LABEL_LOOP, LABEL_IF, LABEL_ELSE };
-
 typedef struct label {
     uint8_t kind;
     bool targeted;            /* some branch reaches its end: a join of paths */
     uint32_t height;          /* of the operand stack below the parameters */
-    uint32_t param_count, result_count;
-    const sbx_valtype *params, *results;
-    sbx_valtype single;       /* backing store of a one-result block type */
+    sbx_block_type type;
     uint32_t start;           /* LABEL_LOOP: where branches go */
     uint32_t fixups;          /* chain of offset fields that wait for the end, linked through themselves */
     uint32_t else_fixup;
@@ -62,14 +58,13 @@ typedef struct sbx_lowerer {
     bool failed;              /* out of memory: emission goes on into nothing, checked once an instruction */
 
     uint16_t *code; size_t count, capacity;
-    uint8_t *map; size_t map_bytes, map_capacity;
+    sbx_code_map map;
     call_site *calls; size_t call_count, call_capacity;
 
     /* Of the current function. */
     const uint8_t *at;        /* the next byte of the body */
     uint32_t wasm_start;
     size_t code_start;
-    size_t map_code, map_wasm; /* where the last map entry stood */
     const sbx_functype *type;
     uint8_t *local_class; int32_t *local_head; uint32_t local_count, local_capacity;
     uint32_t temps;           /* slot of the first temporary */

@@ -74,7 +74,7 @@ static void emit_target(sbx_lowerer *l, label *target)
 
 static label *label_at(sbx_lowerer *l, uint32_t depth) { return &l->labels[l->depth - 1 - depth]; }
 
-static uint32_t arity(const label *t) { return t->kind == LABEL_LOOP ? t->param_count : t->result_count; }
+static uint32_t arity(const label *t) { return t->kind == LABEL_LOOP ? t->type.param_count : t->type.result_count; }
 
 /* True when the top of the stack lies where a branch to the label wants it, once it is at home. */
 static bool in_place(const sbx_lowerer *l, const label *t) { return !arity(t) || l->height - arity(t) == t->height; }
@@ -131,26 +131,6 @@ static void emit_conditional(sbx_lowerer *l, condition *c, bool sense)
 
 /* Blocks. */
 
-static void block_type(sbx_lowerer *l, label *t)
-{
-    if (*l->at == 0x40) {
-        l->at++;
-        return;
-    }
-    if (*l->at & 0x40 && !(*l->at & 0x80)) { /* a negative one-byte s33: a value type */
-        t->single = *l->at++;
-        t->result_count = 1;
-        return;
-    }
-    const sbx_functype *type = &l->module->types[(uint32_t)sbx_leb_s64(&l->at)];
-    t->param_count = type->params;
-    t->result_count = type->results;
-    t->params = type->types;
-    t->results = type->types + type->params;
-}
-
-static sbx_valtype result_type(const label *t, uint32_t i) { return t->results ? t->results[i] : t->single; }
-
 static void push_types(sbx_lowerer *l, const sbx_valtype *types, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
@@ -165,12 +145,12 @@ void sbx_lower_block(sbx_lowerer *l, uint32_t opcode)
     l->label_capacity = (uint32_t)capacity;
     label *t = &l->labels[l->depth];
     *t = (label){.kind = LABEL_BLOCK, .fixups = NO_FIXUP, .else_fixup = NO_FIXUP};
-    block_type(l, t);
+    t->type = sbx_pass_block_type(&l->at, l->module);
     condition c = {0};
     if (opcode == SBX_WASM_if)
         c = take_condition(l);
-    t->height = l->height - t->param_count;
-    sbx_materialise_top(l, t->param_count);
+    t->height = l->height - t->type.param_count;
+    sbx_materialise_top(l, t->type.param_count);
     sbx_flush(l);
     if (opcode == SBX_WASM_if) {
         t->kind = LABEL_IF;
@@ -199,7 +179,7 @@ void sbx_lower_else(sbx_lowerer *l)
 {
     label *t = &l->labels[l->depth - 1];
     if (!l->unreachable) {
-        sbx_materialise_top(l, t->result_count);
+        sbx_materialise_top(l, t->type.result_count);
         uint32_t cost = take_cost(l);
         emit_control(l, SBX_IR_br);
         emit_cost(l, cost);
@@ -209,7 +189,7 @@ void sbx_lower_else(sbx_lowerer *l)
     patch(l, t->else_fixup, l->count);
     t->kind = LABEL_ELSE;
     join(l);
-    push_types(l, t->params, t->param_count);
+    push_types(l, t->type.params, t->type.param_count);
 }
 
 void sbx_lower_end(sbx_lowerer *l)
@@ -223,7 +203,7 @@ void sbx_lower_end(sbx_lowerer *l)
     }
     bool joins = t->targeted || t->kind == LABEL_IF; /* an if without else falls through with its parameters */
     if (joins && !l->unreachable) {
-        sbx_materialise_top(l, t->result_count);
+        sbx_materialise_top(l, t->type.result_count);
         sbx_emit_fuel(l);
     }
     if (joins) {
@@ -231,8 +211,8 @@ void sbx_lower_end(sbx_lowerer *l)
             patch(l, t->else_fixup, l->count);
         patch(l, t->fixups, l->count);
         sbx_pop_to(l, t->height);
-        for (uint32_t i = 0; i < t->result_count; i++)
-            sbx_push_slot(l, sbx_class_of(result_type(t, i)));
+        for (uint32_t i = 0; i < t->type.result_count; i++)
+            sbx_push_slot(l, sbx_class_of(sbx_block_result(&t->type, i)));
         join(l);
     }
     l->depth--;

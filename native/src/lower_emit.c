@@ -22,19 +22,11 @@ void sbx_emit64(sbx_lowerer *l, uint64_t value)
     sbx_emit32(l, (uint32_t)(value >> 32));
 }
 
-/* Notes that the operation emitted next may trap or call, and which instruction it comes from: pairs of LEB128 distances. */
+/* Notes that the operation emitted next may trap or call, and which instruction it comes from. */
 void sbx_mark(sbx_lowerer *l, const uint8_t *instruction)
 {
-    size_t wasm = (size_t)(instruction - l->module->bytes), deltas[2] = {l->count - l->map_code, wasm - l->map_wasm};
-    if (!sbx_room(l, &l->map, &l->map_capacity, l->map_bytes + 20, 1))
-        return;
-    for (int i = 0; i < 2; i++) {
-        for (; deltas[i] >= 0x80; deltas[i] >>= 7)
-            l->map[l->map_bytes++] = (uint8_t)(deltas[i] | 0x80);
-        l->map[l->map_bytes++] = (uint8_t)deltas[i];
-    }
-    l->map_code = l->count;
-    l->map_wasm = wasm;
+    if (!sbx_map_add(&l->map, l->count, (size_t)(instruction - l->module->bytes)))
+        l->failed = true;
 }
 
 uint8_t sbx_class_of(sbx_valtype type)

@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include "code_map.h"
 #include "machine.h"
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -123,51 +124,6 @@ void sbx_machine_trace(sbx_call_engine *engine)
     engine->trace_sp = (const u64 *)(const void *)(engine->guest_sp + skipped(engine, engine->instance->image));
 }
 
-static s64 leb(const u8 **at, const u8 *end)
-{
-    u64 value = 0;
-    u32 shift = 0;
-    while (*at < end && shift < 63) {
-        u8 byte = *(*at)++;
-        value |= (u64)(byte & 0x7F) << shift;
-        shift += 7;
-        if (!(byte & 0x80))
-            return (s64)(byte & 0x40 ? value | ~0ull << shift : value);
-    }
-    return (s64)value;
-}
-
-static u32 wasm_offset(const sbx_image *image, const sbx_image_function *function, s64 place)
-{
-    const u8 *at = SBX_IMAGE_AT(image, MAP, u8) + function->map_offset, *end = at + function->map_length;
-    s64 code = 0, wasm = function->wasm_offset, found = wasm;
-    while (at < end) {
-        code += leb(&at, end);
-        wasm += leb(&at, end);
-        if (code > place)
-            break;
-        found = wasm;
-    }
-    return (u32)found;
-}
-
-static const sbx_image_function *function_at(const sbx_image *image, u64 place, u32 *index)
-{
-    const sbx_image_function *functions = SBX_IMAGE_AT(image, FUNCTIONS, sbx_image_function);
-    u32 low = image->header->imported_functions, high = image->header->function_count;
-    if (low == high || place < functions[low].machine_offset)
-        return NULL;
-    while (high - low > 1) {
-        u32 middle = low + (high - low) / 2;
-        if (functions[middle].machine_offset <= place)
-            low = middle;
-        else
-            high = middle;
-    }
-    *index = low;
-    return &functions[low];
-}
-
 /* Only a pointer that is in the store's list is followed. */
 static const sbx_instance *known(const sbx_instance *first, u64 pointer)
 {
@@ -200,12 +156,12 @@ size_t sbx_machine_backtrace(const sbx_call_engine *engine, sbx_backtrace_frame 
         u64 place = *at++ - (u64)(uintptr_t)instance->image->machine; /* behind the call */
         if (place == header_of(instance->image)->finished || place - 1 >= instance->image->header->sections[SBX_IMAGE_MACHINE].bytes)
             break;
-        u32 index;
-        const sbx_image_function *function = function_at(instance->image, place - 1, &index);
-        if (!function)
+        u32 index = sbx_function_at(instance->image, offsetof(sbx_image_function, machine_offset), place - 1);
+        const sbx_image_function *function = SBX_IMAGE_AT(instance->image, FUNCTIONS, sbx_image_function) + index;
+        if (index >= instance->image->header->function_count || place - 1 < function->machine_offset)
             break;
         if (count < capacity)
-            frames[count] = (sbx_backtrace_frame){instance, index, wasm_offset(instance->image, function, (s64)(place - 1 - function->machine_offset)),
+            frames[count] = (sbx_backtrace_frame){instance, index, sbx_map_find(instance->image, function, place - 1 - function->machine_offset),
                                                   sbx_image_name_of(instance->image, function->name)};
         count++;
         at += function->machine_saved;

@@ -6,7 +6,7 @@
 #ifndef SBX_X64_H
 #define SBX_X64_H
 #include "body_reader.h"
-#include "image.h"
+#include "code_map.h"
 #include "x64_emit.h"
 
 enum { CLASS_INT, CLASS_FLOAT };
@@ -31,9 +31,8 @@ typedef struct x64_entry {
 typedef struct x64_label {
     uint8_t kind;
     bool targeted, in_register; /* the single result travels in rax or xmm0 */
-    uint32_t height, param_count, result_count;
-    const sbx_valtype *params, *results;
-    sbx_valtype single;
+    uint32_t height;
+    sbx_block_type type;
     size_t start, fixups, else_fixup, stub, stub_epoch; /* br_table: entries of one label share a stub */
 } x64_label;
 
@@ -64,7 +63,7 @@ struct sbx_x64 {
     x64_buffer b;                        /* b.failed: no memory, whatever for */
     x64_stubs stubs;
     uint32_t cpu;                        /* CPU_* */
-    uint8_t *map; size_t map_bytes, map_capacity;
+    sbx_code_map map;
     x64_call_site *calls; size_t call_count, call_capacity;
     x64_cold *colds; size_t cold_count, cold_capacity;
     const sbx_lowered_function *functions; /* those before the current one are known */
@@ -73,7 +72,7 @@ struct sbx_x64 {
     const sbx_code *code;
     const sbx_functype *type;
     const uint8_t *at, *instruction;
-    size_t start, map_code, map_wasm;
+    size_t start;
     uint8_t *local_class, *local_pin; int32_t *local_head; uint32_t local_count;
     size_t class_capacity, pin_capacity, head_capacity;
     uint32_t temps, height, flushed, depth;

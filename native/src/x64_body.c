@@ -5,8 +5,7 @@
 #include <cpuid.h>
 #endif
 
-enum { INT_PINS = 6, FLOAT_PINS = 7, WORTH = 3, ZERO_LOOP = 8, ALIGNMENT = 16, LABEL_FUNCTION = 0 };
-enum { EXPANSION = 64, EXPANSION_FLOOR = 1 << 20, BUFFER_FLOOR = 65536, SPARE_SLOTS = 2 };
+enum { INT_PINS = 6, FLOAT_PINS = 7, WORTH = 3, ZERO_LOOP = 8, ALIGNMENT = 16, BUFFER_FLOOR = 65536 };
 
 void sbx_x64_stubs(sbx_x64 *c);
 
@@ -312,8 +311,8 @@ static void begin_function(sbx_x64 *c)
     }
     while (c->b.size % ALIGNMENT)
         x64_byte(&c->b, 0xCC);
-    c->start = c->map_code = c->b.size;
-    c->map_wasm = c->code->offset;
+    c->start = c->map.code = c->b.size;
+    c->map.wasm = c->code->offset;
     c->at = c->instruction = c->module->bytes + c->code->offset;
     c->temps = c->local_count;
     c->height = c->flushed = c->depth = 0;
@@ -323,7 +322,7 @@ static void begin_function(sbx_x64 *c)
     c->owned = 0;
     choose_pins(c);
     prologue(c);
-    c->labels[c->depth++] = (x64_label){.kind = LABEL_FUNCTION, .result_count = c->type->results, .results = c->type->types + c->type->params,
+    c->labels[c->depth++] = (x64_label){.kind = LABEL_FUNCTION, .type = {.result_count = c->type->results, .results = c->type->types + c->type->params},
                                         .in_register = c->type->results == 1, .fixups = X64_NO_FIXUP, .else_fixup = X64_NO_FIXUP};
 }
 
@@ -336,27 +335,25 @@ sbx_status sbx_x64_body(sbx_x64 *c, uint32_t code_index, sbx_lowered_function *o
     c->code = &m->code[code_index];
     c->type = &m->types[m->functions[function]];
     c->local_count = c->type->params + c->code->local_count;
-    uint64_t frame = (uint64_t)c->local_count + c->code->max_height + SPARE_SLOTS;
-    if (frame < c->type->results)
-        frame = c->type->results;
-    if (frame > UINT16_MAX)
-        return sbx_fail(c->err, SBX_MODULE_LIMIT, c->code->offset, "function %u needs a frame of %llu slots, at most %u are possible",
-                        function, (unsigned long long)frame, UINT16_MAX);
+    uint32_t frame;
+    sbx_status status = sbx_frame_slots(m, code_index, &frame, c->err);
+    if (status)
+        return status;
     if (!reserve(c))
         return sbx_fail(c->err, SBX_NO_MEMORY, c->code->offset, "out of memory while compiling function %u", function);
-    size_t map_start = c->map_bytes, limit = EXPANSION_FLOOR + (size_t)(c->code->end - m->code[0].offset) * EXPANSION;
+    size_t map_start = c->map.size, bound = sbx_code_bound(m, code_index);
     begin_function(c);
     while (c->depth && !c->b.failed) {
         instruction(c);
-        if (c->b.size > limit)
-            return sbx_fail(c->err, SBX_MODULE_LIMIT, c->code->offset, "the code up to function %u grows more than %d times when compiled", function, EXPANSION);
+        if (c->b.size > bound)
+            return sbx_code_unbounded(m, code_index, c->err);
     }
     emit_cold(c);
-    if (c->b.failed || c->b.size > INT32_MAX || c->map_bytes > UINT32_MAX)
+    if (c->b.failed || c->b.size > INT32_MAX || c->map.size > UINT32_MAX)
         return sbx_fail(c->err, SBX_NO_MEMORY, c->code->offset, "out of memory while compiling function %u", function);
     *out = (sbx_lowered_function){.machine_offset = (uint32_t)c->start, .machine_bytes = (uint32_t)(c->b.size - c->start),
-                                  .frame_slots = (uint32_t)frame, .map_offset = (uint32_t)map_start,
-                                  .map_length = (uint32_t)(c->map_bytes - map_start), .machine_saved = c->saved_count};
+                                  .frame_slots = frame, .map_offset = (uint32_t)map_start,
+                                  .map_length = (uint32_t)(c->map.size - map_start), .machine_saved = c->saved_count};
     return SBX_OK;
 }
 
@@ -376,8 +373,8 @@ sbx_x64 *sbx_x64_new(const sbx_module *module, const sbx_compile_options *option
     bool checks = options->metered || options->explicit_bounds;
     if (x64_room(&c->b, module->code_bytes * (checks ? 16 : 9) / 4 + BUFFER_FLOOR))
         sbx_populate(c->b.bytes - lead, lead + c->b.capacity, lead + module->code_bytes * 3 / 2);
-    if (x64_grow(c, &c->map, &c->map_capacity, module->code_bytes / 4 + BUFFER_FLOOR, 1))
-        sbx_populate(c->map, c->map_capacity, module->code_bytes / 5);
+    if (x64_grow(c, &c->map.bytes, &c->map.capacity, module->code_bytes / 4 + BUFFER_FLOOR, 1))
+        sbx_populate(c->map.bytes, c->map.capacity, module->code_bytes / 5);
     fill_rows(c);
     sbx_x64_stubs(c);
     return c;
@@ -395,7 +392,7 @@ void sbx_x64_free(sbx_x64 *c)
     if (!c)
         return;
     sbx_free(sbx_x64_take(c));
-    sbx_free(c->map);
+    sbx_free(c->map.bytes);
     sbx_free(c->calls);
     sbx_free(c->colds);
     sbx_free(c->local_class);

@@ -2,14 +2,14 @@
 #include "engine_state.h"
 #include "x64.h"
 
-enum { LABEL_FUNCTION, LABEL_BLOCK, LABEL_LOOP, LABEL_IF, LABEL_ELSE };
-
 /* Charges the straight line that ends here. Before anything that reads flags. */
 void x64_charge(sbx_x64 *c)
 {
     uint64_t cost = c->cost;
     c->cost = 0;
-    for (; c->options->metered && cost; cost -= cost < INT32_MAX ? cost : INT32_MAX) {
+    if (!c->options->metered)
+        return;
+    for (; cost; cost -= cost < INT32_MAX ? cost : INT32_MAX) {
         uint32_t part = cost < INT32_MAX ? (uint32_t)cost : INT32_MAX;
         size_t back = c->b.size;
         x64_alu_constant(&c->b, 5, W, x64_reg(FUEL), (int32_t)part);
@@ -20,9 +20,7 @@ void x64_charge(sbx_x64 *c)
 static uint8_t result_register(uint8_t cls) { return cls == CLASS_FLOAT ? XMM(0) : RAX; }
 
 static x64_label *label_at(sbx_x64 *c, uint32_t depth) { return &c->labels[c->depth - 1 - depth]; }
-static uint32_t arity(const x64_label *t) { return t->kind == LABEL_LOOP ? t->param_count : t->result_count; }
-static sbx_valtype result_type(const x64_label *t, uint32_t i) { return t->results ? t->results[i] : t->single; }
-
+static uint32_t arity(const x64_label *t) { return t->kind == LABEL_LOOP ? t->type.param_count : t->type.result_count; }
 /* The slot where a branch leaves value i: results of the function go to the frame's first slots, all others home. */
 static uint32_t target_slot(const sbx_x64 *c, const x64_label *t, uint32_t i)
 {
@@ -117,30 +115,13 @@ static void push_types(sbx_x64 *c, const sbx_valtype *types, uint32_t n)
 static void push_results(sbx_x64 *c, const x64_label *t)
 {
     if (t->in_register)
-        x64_push_reg(c, result_register(x64_class(result_type(t, 0))));
+        x64_push_reg(c, result_register(x64_class(sbx_block_result(&t->type, 0))));
     else
-        for (uint32_t i = 0; i < t->result_count; i++)
-            x64_push_home(c, x64_class(result_type(t, i)));
+        for (uint32_t i = 0; i < t->type.result_count; i++)
+            x64_push_home(c, x64_class(sbx_block_result(&t->type, i)));
 }
 
 /* Blocks. */
-
-static void block_type(sbx_x64 *c, x64_label *t)
-{
-    uint8_t first = *c->at;
-    if (first == 0x40) {
-        c->at++;
-    } else if (first & 0x40 && !(first & 0x80)) {
-        t->single = *c->at++;
-        t->result_count = 1;
-    } else {
-        const sbx_functype *type = &c->module->types[(uint32_t)sbx_leb_s64(&c->at)];
-        t->param_count = type->params;
-        t->result_count = type->results;
-        t->params = type->types;
-        t->results = type->types + type->params;
-    }
-}
 
 static x64_label *new_label(sbx_x64 *c, uint8_t kind)
 {
@@ -149,10 +130,10 @@ static x64_label *new_label(sbx_x64 *c, uint8_t kind)
         return &nowhere;
     x64_label *t = &c->labels[c->depth];
     *t = (x64_label){.kind = kind, .fixups = X64_NO_FIXUP, .else_fixup = X64_NO_FIXUP};
-    block_type(c, t);
-    t->in_register = t->result_count == 1 && !t->param_count && kind != LABEL_LOOP;
-    t->height = c->height - t->param_count;
-    x64_materialise_top(c, t->param_count);
+    t->type = sbx_pass_block_type(&c->at, c->module);
+    t->in_register = t->type.result_count == 1 && !t->type.param_count && kind != LABEL_LOOP;
+    t->height = c->height - t->type.param_count;
+    x64_materialise_top(c, t->type.param_count);
     x64_flush(c);
     return t;
 }
@@ -217,7 +198,7 @@ static void lower_else(sbx_x64 *c, const x64_row *row)
     patch_chain(c, t->else_fixup, c->b.size);
     t->kind = LABEL_ELSE;
     join(c);
-    push_types(c, t->params, t->param_count);
+    push_types(c, t->type.params, t->type.param_count);
 }
 
 static void lower_end(sbx_x64 *c, const x64_row *row)

@@ -18,26 +18,11 @@ bool x64_more_room(x64_buffer *b, size_t bytes)
     return true;
 }
 
-static inline uint8_t *signed_leb(uint8_t *out, int64_t v)
-{
-    for (; v < -64 || v > 63; v >>= 7)
-        *out++ = (uint8_t)((v & 0x7F) | 0x80);
-    *out++ = (uint8_t)(v & 0x7F);
-    return out;
-}
-
-/* Notes that the code emitted next belongs to an instruction: pairs of LEB128 distances, as in the interpreter's map. */
+/* Notes that the code emitted next belongs to an instruction. */
 void x64_mark(sbx_x64 *c, const uint8_t *instruction)
 {
-    size_t wasm = (size_t)(instruction - c->module->bytes);
-    if (!x64_grow(c, &c->map, &c->map_capacity, c->map_bytes + 20, 1))
-        return;
-    uint8_t *out = c->map + c->map_bytes;
-    out = signed_leb(out, (int64_t)(c->b.size - c->map_code));
-    out = signed_leb(out, (int64_t)wasm - (int64_t)c->map_wasm); /* code out of line goes back in the module */
-    c->map_bytes = (size_t)(out - c->map);
-    c->map_code = c->b.size;
-    c->map_wasm = wasm;
+    if (!sbx_map_add(&c->map, c->b.size, (size_t)(instruction - c->module->bytes)))
+        c->b.failed = true;
 }
 
 void x64_cold_path(sbx_x64 *c, uint8_t kind, uint32_t value, size_t jump, size_t back)

@@ -52,7 +52,7 @@ def test_nothing_is_built_that_is_there() -> None:
 
 
 def test_the_reference_needs_a_compiler_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.build import BuildError
+    from benchmarks.tools import BuildError
 
     monkeypatch.setenv("CC", "no-such-compiler")
     assert shutil.which("no-such-compiler") is None
