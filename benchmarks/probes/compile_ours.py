@@ -28,7 +28,8 @@ def measure(task: dict[str, Any]) -> Answer:
     image = Image.from_bytes(made)
     code = image.code_section_bytes
     # Machine code where there is any, else the interpreter's; per byte of the code section, which it is made from.
-    interpreted, machine = native.code_bytes(image.pointer)
+    _, machine = native.machine_section(image.pointer)
+    interpreted = 2 * sum(function.code_units for function in native.image_records(image.pointer, "functions"))
     return {
         "version": ours.version(),
         "figures": {

@@ -285,12 +285,6 @@ def machine_section(image: Pointer) -> tuple[int, int]:
     return int(section.offset), int(section.bytes)
 
 
-def code_bytes(image: Pointer) -> tuple[int, int]:
-    """Bytes of an image's (interpreter code, machine code): it holds one of the two."""
-    sections = image.header.sections
-    return int(sections[lib.SBX_IMAGE_CODE].bytes), int(sections[lib.SBX_IMAGE_MACHINE].bytes)
-
-
 def image_name(image: Pointer, name: Pointer) -> str:
     """A name in a record."""
     return _text(lib.sbx_image_name_of(image, name))
