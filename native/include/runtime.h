@@ -135,8 +135,6 @@ bool sbx_instance_export(sbx_instance *instance, const uint8_t *name, size_t len
 /* Run-time operations; the executors' slow paths and the Python side use the same ones.
  * Those that can fail return the trap cause, SBX_TRAP_NONE for success; nothing is written on failure. */
 int64_t sbx_memory_grow(sbx_memory *memory, uint64_t delta_pages);  /* old size in pages, or -1 */
-sbx_trap sbx_memory_fill(sbx_memory *memory, uint64_t to, uint8_t value, uint64_t count);
-sbx_trap sbx_memory_copy(sbx_memory *to_memory, sbx_memory *from_memory, uint64_t to, uint64_t from, uint64_t count);
 sbx_trap sbx_memory_init(sbx_instance *instance, uint32_t segment, sbx_memory *memory, uint64_t to, uint64_t from, uint64_t count);
 void sbx_data_drop(sbx_instance *instance, uint32_t segment);
 int64_t sbx_table_grow(sbx_table *table, uint64_t delta, uint64_t init);  /* old size, or -1 */

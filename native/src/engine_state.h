@@ -116,6 +116,10 @@ static inline bool sbx_engine_take(sbx_call_engine *engine, uintptr_t by)
 static inline void sbx_engine_leave(sbx_call_engine *engine) { __atomic_store_n(&engine->busy, 0, __ATOMIC_RELEASE); }
 /* sbx_call_engine_call for who has taken the engine. */
 sbx_status sbx_call_taken(sbx_call_engine *engine, sbx_function *function, u64 *values, size_t capacity, sbx_error *err);
+/* memory.fill and memory.copy (bulk.c): 0, a trap, or SBX_BULK_INTERRUPTED: the instruction is to be tried again. */
+enum { SBX_BULK_INTERRUPTED = 0x101 };
+u32 sbx_bulk_fill(sbx_call_engine *engine, const sbx_instance *in, const sbx_memory *memory, u64 *v);
+u32 sbx_bulk_copy(sbx_call_engine *engine, const sbx_instance *in, const sbx_memory *target, const sbx_memory *source, u64 *v);
 /* What a thread may still use of its native stack, in bytes. */
 size_t sbx_native_stack_left(void);
 /* Points the backtrace at where the engine stands. */

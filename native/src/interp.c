@@ -117,7 +117,9 @@ COLD(memory_fill)
 {
     u64 *v = VALUES();
     CHARGE_LENGTH((u32)v[2] / 8);
-    sbx_trap cause = sbx_memory_fill(IN->memories[IMM32(2)], (u32)v[0], (u8)v[1], (u32)v[2]);
+    u32 cause = sbx_bulk_fill(ce, IN, IN->memories[IMM32(2)], v);
+    if (cause == SBX_BULK_INTERRUPTED)
+        GO(interrupted);
     if (cause)
         RAISE(cause);
     NEXT(4);
@@ -127,7 +129,9 @@ COLD(memory_copy)
 {
     u64 *v = VALUES();
     CHARGE_LENGTH((u32)v[2] / 8);
-    sbx_trap cause = sbx_memory_copy(IN->memories[IMM32(2)], IN->memories[IMM32(4)], (u32)v[0], (u32)v[1], (u32)v[2]);
+    u32 cause = sbx_bulk_copy(ce, IN, IN->memories[IMM32(2)], IN->memories[IMM32(4)], v);
+    if (cause == SBX_BULK_INTERRUPTED)
+        GO(interrupted);
     if (cause)
         RAISE(cause);
     NEXT(6);

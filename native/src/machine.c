@@ -30,12 +30,12 @@ static bool pay(sbx_call_engine *engine, const sbx_instance *in, u64 amount)
     return !in->image->header->metered || sbx_call_engine_charge(engine, amount);
 }
 
-static u32 bulk(sbx_instance *in, u32 op, u64 *v, u32 one, u32 two)
+static u32 bulk(sbx_call_engine *engine, sbx_instance *in, u32 op, u64 *v, u32 one, u32 two)
 {
     u32 to = (u32)v[0], n = (u32)v[2];
     switch (op) {
-    case SBX_WASM_memory_fill: return sbx_memory_fill(in->memories[one], to, (u8)v[1], n);
-    case SBX_WASM_memory_copy: return sbx_memory_copy(in->memories[one], in->memories[two], to, (u32)v[1], n);
+    case SBX_WASM_memory_fill: return sbx_bulk_fill(engine, in, in->memories[one], v);
+    case SBX_WASM_memory_copy: return sbx_bulk_copy(engine, in, in->memories[one], in->memories[two], v);
     case SBX_WASM_memory_init: return sbx_memory_init(in, one, in->memories[two], to, (u32)v[1], n);
     case SBX_WASM_table_fill: return sbx_table_fill(in->tables[one], to, v[1], n);
     case SBX_WASM_table_copy: return sbx_table_copy(in->tables[one], in->tables[two], to, (u32)v[1], n);
@@ -55,7 +55,7 @@ static u32 table_access(const sbx_table *table, u32 op, u64 *v)
     return 0;
 }
 
-/* What the run-time stub calls: a trap cause, 0, or SBX_RUNTIME_OUT_OF_FUEL. Costs are those of interp.c. */
+/* What the run-time stub calls: a trap cause, 0, SBX_RUNTIME_OUT_OF_FUEL or SBX_BULK_INTERRUPTED. Costs are those of interp.c. */
 static u32 runtime(sbx_call_engine *engine, sbx_instance *in, u32 op, u64 *v, u32 one, u32 two)
 {
     bool of_memory = op == SBX_WASM_memory_fill || op == SBX_WASM_memory_copy || op == SBX_WASM_memory_init;
@@ -64,7 +64,7 @@ static u32 runtime(sbx_call_engine *engine, sbx_instance *in, u32 op, u64 *v, u3
     case SBX_WASM_memory_grow: v[0] = (u32)sbx_memory_grow(in->memories[one], (u32)v[0]); return 0;
     case SBX_WASM_memory_fill: case SBX_WASM_memory_copy: case SBX_WASM_memory_init:
     case SBX_WASM_table_fill: case SBX_WASM_table_copy: case SBX_WASM_table_init:
-        return pay(engine, in, of_memory ? (u32)v[2] / 8 : (u32)v[2]) ? bulk(in, op, v, one, two) : SBX_RUNTIME_OUT_OF_FUEL;
+        return pay(engine, in, of_memory ? (u32)v[2] / 8 : (u32)v[2]) ? bulk(engine, in, op, v, one, two) : SBX_RUNTIME_OUT_OF_FUEL;
     case SBX_WASM_data_drop: sbx_data_drop(in, one); return 0;
     case SBX_WASM_elem_drop: sbx_element_drop(in, one); return 0;
     case SBX_WASM_table_get: case SBX_WASM_table_set: return table_access(in->tables[one], op, v);

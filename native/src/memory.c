@@ -170,19 +170,3 @@ bool sbx_memory_reset(sbx_memory *memory, uint64_t min)
     memory->grow_refused = 0;
     return true;
 }
-
-sbx_trap sbx_memory_fill(sbx_memory *memory, uint64_t to, uint8_t value, uint64_t count)
-{
-    if (!sbx_memory_contains(memory, to, count))
-        return SBX_TRAP_MEMORY_BOUNDS;
-    memset(memory->base + to, value, count);
-    return SBX_TRAP_NONE;
-}
-
-sbx_trap sbx_memory_copy(sbx_memory *to_memory, sbx_memory *from_memory, uint64_t to, uint64_t from, uint64_t count)
-{
-    if (!sbx_memory_contains(to_memory, to, count) || !sbx_memory_contains(from_memory, from, count))
-        return SBX_TRAP_MEMORY_BOUNDS;
-    memmove(to_memory->base + to, from_memory->base + from, count);
-    return SBX_TRAP_NONE;
-}

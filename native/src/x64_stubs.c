@@ -260,8 +260,12 @@ static void emit_runtime(sbx_x64 *c, const size_t resumes[SBX_RESUME_COUNT])
     x64_byte(b, 0xC3);
     x64_patch(b, failed, b->size);
     x64_alu_constant(b, 7, 0, x64_reg(RAX), SBX_RUNTIME_OUT_OF_FUEL);
-    size_t trapped = x64_jcc(b, CC_NE, 0);
+    size_t paid = x64_jcc(b, CC_NE, 0);
     leave_with(c, SBX_OUT_OF_FUEL, SBX_RESUME_RUNTIME);
+    x64_patch(b, paid, b->size);
+    x64_alu_constant(b, 7, 0, x64_reg(RAX), SBX_BULK_INTERRUPTED);
+    size_t trapped = x64_jcc(b, CC_NE, 0);
+    leave_with(c, SBX_INTERRUPTED, SBX_RESUME_RUNTIME);
     x64_patch(b, trapped, b->size);
     x64_alu_constant(b, 0, W, x64_reg(RSP), sizeof operands * 8 + SBX_PINS_BYTES);
     jump_to(b, c->stubs.trap);
