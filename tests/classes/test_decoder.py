@@ -100,7 +100,7 @@ def test_count_overflow_of_every_vector(what: str) -> None:
         for width in (0, 5):
             for tail in (b"", b"\0", b"\x7f" * 40, b"\0" * 40, b"\x0b" * 40):
                 error = refusal(make(b.unsigned(count, width), tail))
-                assert str(error), count
+                assert str(error) and "out of memory" not in str(error), (count, "allocated before it was compared")
     if "custom" not in what:  # where anything may follow
         for tail in (b"\x60", b"\x7f" * 3):
             assert isinstance(refusal(make(b"\0", tail)), ModuleError), "none, but something follows"
