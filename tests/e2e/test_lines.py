@@ -102,25 +102,28 @@ def test_the_deadline_ends_it(workers: Host) -> None:
 
 
 def test_another_thread_runs_calls_meanwhile() -> None:
-    with Host(workers=1, threads=2) as host:
-        plugin = host.load(MATH, limits=Limits(deadline=1.0))
-        errors: list[BaseException] = []
+    host = Host(workers=1, threads=2)
+    plugin = host.load(MATH, limits=Limits(deadline=100.0))
+    errors: list[BaseException] = []
 
-        def spin() -> None:
-            try:
-                plugin.call("spin")
-            except DeadlineExceeded as exc:
-                errors.append(exc)
+    def spin() -> None:
+        try:
+            plugin.call("spin")
+        except HostClosed as exc:
+            errors.append(exc)
 
-        thread = threading.Thread(target=spin)
+    thread = threading.Thread(target=spin)
+    try:
         thread.start()
         started = time.monotonic()
-        while not lines(host).led and time.monotonic() < started + 5:
+        while not lines(host).led and time.monotonic() < started + 60:
             pass
         assert [plugin.call("add", n, n) for n in range(20)] == [2 * n for n in range(20)]
-        assert time.monotonic() - started < 0.9
-        thread.join()
-        assert len(errors) == 1
+        assert thread.is_alive() and not errors
+    finally:
+        host.close()
+    thread.join()
+    assert len(errors) == 1
 
 
 def test_a_worker_that_is_killed_ends_it() -> None:

@@ -356,7 +356,7 @@ def test_a_nested_call_with_a_later_deadline_obeys_the_outer_one(store: Store) -
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         exports["host"].call(1, context=CallContext.within(0.05))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 def test_fuel_is_exact_and_the_same_every_time() -> None:

@@ -128,7 +128,7 @@ def test_deadline_and_cancellation(loaded: WorkerDriver) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         loaded.result(VOID, "loop", seconds=0.1)
-    assert 0.1 <= time.monotonic() - started < 5
+    assert 0.1 <= time.monotonic() - started < 25
     ids = [loaded.call("loop", seconds=60) for _ in range(2)]  # both threads are busy
     waiting = loaded.call("loop", seconds=60)  # and this one waits
     other = loaded.call("add", BINARY.params, (2, 40))
