@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .build import TARGETS, BuildError, clang_found
+from .build import TARGETS, BuildError, libfuzzer_found
 from .fuzzers import Fuzzer, Result, TargetFuzzer, all_fuzzers
 
-NO_CLANG = "*** clang was NOT found, so libFuzzer's targets (decode, tiers, image) were NOT run."
+NO_CLANG = "*** clang with libFuzzer was NOT found, so its targets (decode, tiers, image) were NOT run."
 ROUND = 600.0
 """Seconds of one turn through all fuzzers: a long run takes many, each with a new seed."""
 
@@ -65,7 +65,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     known = all_fuzzers(out, starts=options.starts)
     names = options.only or list(known)
-    if not clang_found() and set(names) & set(TARGETS):
+    if not libfuzzer_found() and set(names) & set(TARGETS):
         print(NO_CLANG, flush=True)
         names = [name for name in names if name not in TARGETS]
     if not names:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,9 +50,14 @@ class BuildError(Exception):
     """The compiler's words."""
 
 
-def clang_found() -> bool:
-    """Whether libFuzzer targets can be built here."""
-    return shutil.which("clang") is not None
+@cache
+def libfuzzer_found() -> bool:
+    """Whether libFuzzer targets can be built here: clang's run-time libraries may be a package apart."""
+    program = b"int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }"
+    command = ["clang", "-x", "c", "-", *FUZZER.link, "-o", os.devnull]
+    if shutil.which("clang") is None:
+        return False
+    return subprocess.run(command, input=program, capture_output=True, check=False).returncode == 0
 
 
 def _compile(command: Sequence[str], root: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .build import ROOT, TARGETS, clang_found
+from .build import ROOT, TARGETS, libfuzzer_found
 from .fuzzers import Fuzzer, Tell, all_fuzzers
 
 BUGS = ROOT / "tests" / "fuzz" / "bugs"
@@ -125,8 +125,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     options = parser.parse_args()
     bugs = [path for path in sorted(BUGS.glob("*.patch")) if not options.only or path.stem in options.only]
-    if not clang_found():
-        print(f"*** clang was NOT found: libFuzzer's targets ({', '.join(TARGETS)}) cannot be built, so nothing was checked.")
+    if not libfuzzer_found():
+        print(f"*** clang with libFuzzer was NOT found: its targets ({', '.join(TARGETS)}) cannot be built.")
         return 2
     if not bugs:
         print("no such bug", file=sys.stderr)
