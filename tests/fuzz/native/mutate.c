@@ -119,7 +119,8 @@ static void change_immediates(fz_rng *rng, const uint8_t *at, const uint8_t *end
     const sbx_op_info *info = sbx_op_info_of(opcode);
     uint32_t unused, which = fz_below(rng, 2);
     sbx_valtype type = opcode - SBX_WASM_i32_const < 4 ? SBX_I32 - (opcode - SBX_WASM_i32_const) : 0;
-    if (type) {
+    if (type) { /* of another type now and then: what uses it must notice */
+        type = fz_chance(rng, 25) ? SBX_I32 - fz_below(rng, 4) : type;
         fz_const(out, type, fz_number(rng, type));
         return;
     }
