@@ -23,7 +23,7 @@ MEMORY_PER_BYTE, MEMORY_BESIDE = 96, 64 * MEBIBYTE
 """Data memory that a compilation may take: so much for each byte of the module, and so much for any."""
 CPU_SECONDS = 6
 """For one bomb, and ten times that under a sanitizer. They take some 20 ms each; with quadratic time it would be minutes."""
-SIZE = MEBIBYTE
+SIZE = MEBIBYTE // 2
 MANY_VALUES = 128 << 10
 """Bytes of those in which a byte stands for hundreds of values: their time is a multiple of the others'."""
 IMAGE_PER_BYTE, IMAGE_FLOOR = 136, 4 * MEBIBYTE

@@ -176,7 +176,7 @@ def test_cached_image_flipped_at_every_byte(tier: str) -> None:
     """Refused, or an image whose records can all be read. (That code cannot be flipped is the seals' work: test_shm.)"""
     image = image_of(MODULE, tier=tier)
     refused = read = 0
-    for mask in (0x01, 0x80, 0xFF):
+    for mask in (0x01, 0xFF):
         broken = bytearray(image)
         for position in range(len(image)):
             broken[position] ^= mask
@@ -192,7 +192,7 @@ def test_cached_image_flipped_at_every_byte(tier: str) -> None:
                 except ValueError:
                     pass  # a value type that does not exist
             broken[position] ^= mask
-    assert refused > 200 and refused + read == 3 * len(image)
+    assert refused > 200 and refused + read == 2 * len(image)
     for length in (0, 1, len(image) // 2, len(image) - 1):
         with pytest.raises(WorkerError):
             Image.description(image[:length])
