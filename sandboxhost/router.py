@@ -201,7 +201,7 @@ class Router(WorkerSide, DomainSide):
     def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes, now: float) -> list[Instruction]:
         """A function of the application has returned packed results, or failed with a text."""
         call = self.calls.get(call_id)
-        if call is not None and call.worker is not None and call.asked == sequence:
+        if call is not None and call.worker is not None and 0 < sequence == call.asked:
             call.asked = 0
             self._send(call.worker, wire.HostResult(call_id, sequence, ok, payload))
         return self._flush(now)

@@ -13,7 +13,7 @@ from sandboxhost.domains import DEFAULT, Directory, Domain
 from sandboxhost.errors import Loss
 from sandboxhost.limits import Limits
 from sandboxhost.quarantine import Quarantine
-from sandboxhost.router import CallSpec, Finish, Kill, Part, Plugin, Router, Send
+from sandboxhost.router import CallSpec, Finish, InvokeHost, Kill, Part, Plugin, Router, Send
 from sandboxhost.router_state import Grow
 
 from .test_router import ready, result, row_failed
@@ -214,6 +214,40 @@ class RandomDriver(RuleBasedStateMachine):
             worker = data.draw(st.sampled_from(sorted(self.holding)))
             self.take(self.router.received(worker, [result(10**9)], self.now))
             assert worker not in self.holding, "a worker that answers what it was not asked is killed"
+
+    @rule(data=st.data())
+    def ask(self, data: st.DataObject) -> None:
+        """A call of a function of the application: one at a time for each call, and the answer goes where it is waited for."""
+        held = [(w, c) for w, calls in self.holding.items() for c in sorted(calls) if c in self.router.calls]
+        held = [(w, c) for w, c in held if self.router.calls[c].spec.kind != "load"]
+        if held:
+            worker, call = data.draw(st.sampled_from(held))
+            waits = self.router.calls[call].asked
+            instructions = self.router.received(worker, [wire.HostCall(call, waits + 1, 0, b"")], self.now)
+            invoked = [item for item in instructions if isinstance(item, InvokeHost)]
+            self.take(instructions)
+            assert (worker not in self.holding) == bool(waits) and len(invoked) == (not waits)
+
+    @rule(data=st.data(), late=st.booleans())
+    def answer_function(self, data: st.DataObject, late: bool) -> None:
+        if self.router.calls:
+            call = data.draw(st.sampled_from(sorted(self.router.calls)))
+            waits = self.router.calls[call].asked
+            instructions = self.router.host_result(call, waits + late, True, b"", self.now)
+            answers = [m for item in instructions if isinstance(item, Send) for m in item.messages if type(m) is wire.HostResult]
+            assert len(answers) == (bool(waits) and not late), "an answer that nobody waits for goes nowhere"
+            self.take(instructions)
+
+    @rule(data=st.data(), times=st.sampled_from([1, 30_000]))
+    def go_on_after_the_end(self, data: st.DataObject, times: int) -> None:
+        """What is said about a call that has ended here is dropped, and is too much one day."""
+        held = [(w, c) for w, calls in self.holding.items() for c in sorted(calls) if c in self.router.workers[w].abandoned]
+        if held:
+            worker, call = data.draw(st.sampled_from(held))
+            instructions = self.router.received(worker, [wire.Output(call, 1, b"x")] * times, self.now)
+            assert not [item for item in instructions if type(item).__name__ == "Emit"]
+            self.take(instructions)
+            assert (worker in self.holding) == (times == 1)
 
     @rule(plugin=st.just(2))
     def unload(self, plugin: int) -> None:
