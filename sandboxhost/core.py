@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 
 from . import forks, shm, wire
 from .calls import Events, Waiter
-from .domains import Directory, Domain
 from .engine import CompiledModule, Engine
 from .errors import HostClosed, Loss, ProtocolError, WorkerError
 from .exchange import SIZE, Exchange
@@ -27,6 +26,7 @@ from .forks import Refusing, RefusingEngine
 from .limits import Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
+from .oversight import Oversight, reach
 from .process import MAX_STDERR
 from .quarantine import Quarantine
 from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
@@ -35,7 +35,6 @@ from .statistics import HostStatistics, WorkerStatistics
 from .supervision import Supervision
 from .supervisor import Supervisor, WorkerProcess
 from .transport import Transport, Unreachable
-from .watch import Look, Watch, look
 from .wire import Direction
 
 __all__ = ["Core"]
@@ -60,8 +59,9 @@ class Core:
         self._router = Router(quarantine=Quarantine(supervision.quarantine_losses, supervision.quarantine_seconds))
         self._transport = Transport()
         self._lines = Lines()
-        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision, self._reach, engine.minimum_level)
-        self._watch = Watch(supervision, time.monotonic())
+        self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision,
+                                      lambda domain: reach(self._router, self._resources, domain), engine.minimum_level)
+        self._oversight = Oversight(self._router, self._supervisor, self._lines, supervision, time.monotonic())
         self._width = workers * threads
         self._sinks: dict[int, Events] = {}
         self._exchanges: dict[bytes, Exchange | None] = {}
@@ -329,8 +329,8 @@ class Core:
         except (Unreachable, ProtocolError) as exc:
             logger.warning("worker %s cannot be written to: %s", item.worker.hex()[:8], exc)
             worker = self._supervisor.workers.get(item.worker)
-            if worker is not None:
-                worker.process.kill()  # most probably it is dead; how it died is found out when it is reaped
+            if worker is not None and not worker.process.reap():  # else it is dead, and how it died is told soon
+                worker.kill("it cannot be written to", Loss.PROTOCOL)
             ids = [m.id for m in item.messages if isinstance(m, (wire.Call, wire.Run, wire.CallRows, wire.Load))]
             return self._router.unwritten(item.worker, ids, time.monotonic())
         return []
@@ -397,19 +397,11 @@ class Core:
             self._kill(item.worker, str(exc))
         return []
 
-    def _reach(self, domain: Domain) -> tuple[tuple[bool, ...], list[int]]:
-        """The domain's directories, with descriptors that plugins of the domain hold."""
-        found: dict[Directory, int] = {}
-        for plugin in self._router.plugins.values():
-            if domain in (plugin.domain, plugin.shared) and domain.directories:
-                for fd, directory in zip(self._resources[plugin.id][1], plugin.directories, strict=True):
-                    found.setdefault(directory, fd)
-        return tuple(d.writable for d in domain.directories), [found[d] for d in domain.directories]
-
     def _kill(self, worker_id: bytes, reason: str, kind: Loss = Loss.PROTOCOL) -> None:
-        worker = self._supervisor.workers.get(worker_id)
+        worker = self._supervisor.workers.get(worker_id) or self._supervisor.spares.get(worker_id)
         if worker is not None:
-            logger.warning("worker %d is killed: %s", worker.process.pid, reason)
+            level = logging.INFO if kind is Loss.HOST else logging.WARNING
+            logger.log(level, "worker %d is killed: %s", worker.process.pid, reason)
             worker.kill(reason, kind)
             self._transport.mute(worker_id)
 
@@ -514,59 +506,15 @@ class Core:
                 os.read(fd, 4096)
             elif fd in watched:
                 later += self._look_at(watched[fd], fd, poll, watched)
-        self._supervise(poll, watched, later)
+        later += self._carry_out(self._oversight.round(poll, watched, time.monotonic()))
         for line in self._lines.of.values():
             self._pump_line(line, later)
         later += self._carry_out(self._router.tick(time.monotonic()))
         self._pump(later)
         more = 0.0 if self._transport.more else None
-        times = (self._router.next_time(), self._supervisor.next_time(), self._watch.next_time(), more)
+        times = (self._router.next_time(), self._oversight.next_time(), more)
         self._wait_until = min((t for t in times if t is not None), default=time.monotonic() + 3600.0)
         return later
-
-    def _supervise(self, poll: select.poll, watched: dict[int, WorkerProcess], later: list[Finish | InvokeHost]) -> None:
-        """Looks at the workers, ends those that nobody needs, starts those that are missing."""
-        now, router, supervisor = time.monotonic(), self._router, self._supervisor
-        if not (self._watch.due(now) or supervisor.pools.due(now)):
-            return
-        supervisor.pools.keep_only(router.domains())
-        if self._watch.due(now):
-            self._look_around(now)
-        changes = supervisor.tick(now)
-        for worker in changes.new:
-            for fd in (worker.process.fd, worker.process.stderr):
-                poll.register(fd, select.POLLIN)
-                watched[fd] = worker
-            if worker.domain is None:
-                poll.register(worker.process.lifeline.fileno(), select.POLLIN)
-                watched[worker.process.lifeline.fileno()] = worker
-        for worker in changes.booted:
-            if watched.pop(worker.process.lifeline.fileno(), None) is not None:
-                poll.unregister(worker.process.lifeline.fileno())
-            assert worker.domain is not None
-            router.worker_started(worker.routing_id, worker.process.pid, self._lines.available, worker.domain)
-            self._lines.add(worker)
-        for item in changes.drain:
-            later += self._carry_out(router.drain_worker(item.id, item.why, now))
-        for domain, words in supervisor.pools.failures().items():
-            if domain not in router.failures:
-                later += self._carry_out(router.no_workers(words, now, domain))
-
-    def _look_around(self, now: float) -> None:
-        """Every ready worker's memory and state, and what follows from it."""
-        looks, busy = [], False
-        for worker in self._supervisor.workers.values():
-            state = self._router.workers.get(worker.routing_id)
-            busy = busy or (state is not None and bool(state.calls))
-            seen = look(worker.watched) if worker.ready_at is not None and state is not None else None
-            if seen is not None and state is not None and worker.ready_at is not None:
-                worker.resident = seen[1]
-                looks.append(Look(worker.routing_id, *seen, now - worker.ready_at, state.ended, self._router.pinned(state.id)))
-        for finding in self._watch.judge(looks, busy, now):
-            if finding.kind is not None:
-                self._kill(finding.id, finding.why, finding.kind)
-            else:
-                self._supervisor.pools.retire(finding.id, finding.why)
 
     def _look_at(self, worker: WorkerProcess, fd: int, poll: select.poll,
                  watched: dict[int, WorkerProcess]) -> list[Finish | InvokeHost]:
