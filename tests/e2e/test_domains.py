@@ -141,7 +141,8 @@ def test_an_instance_that_serves_three_calls(workers: int) -> None:
         plugin = host.load(MATH, instance=3)
         assert [plugin.call("bump") for _ in range(7)] == [1, 2, 3, 1, 2, 3, 1]
         assert plugin.map("bump", [()] * 6) == [2, 3, 1, 2, 3, 1], "rows are calls"
-        assert [f.result(10) for f in [plugin.submit("bump") for _ in range(4)]] == [2, 3, 1, 2]
+        later = [f.result(10) for f in [plugin.submit("bump") for _ in range(4)]]
+        assert (later if workers else sorted(later)) == ([2, 3, 1, 2] if workers else [1, 2, 2, 3]), "in process in any order"
         one = host.load(MATH, manifest=Manifest("m", instance=1))
         assert [one.call("bump") for _ in range(3)] == [1, 1, 1]
 
