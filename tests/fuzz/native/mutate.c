@@ -184,6 +184,32 @@ static uint32_t find_instructions(const uint8_t *body, size_t size, place *place
     return count;
 }
 
+/* What an instruction takes from the one before it becomes a constant of any type. Rare instructions are chosen as often as common
+ * ones: each has a rule of its own for its operands. False when the one chosen takes nothing so simple. */
+static bool confuse(fz_rng *rng, const place *places, uint32_t count, const uint8_t *body, const uint8_t *end, fz_bytes *out)
+{
+    static const uint8_t types[] = {SBX_I32, SBX_I64, SBX_F32, SBX_F64, SBX_FUNCREF, SBX_EXTERNREF};
+    uint32_t kinds[PLACES], kind_count = 0, k;
+    for (uint32_t i = 1; i < count; i++) {
+        uint32_t before = places[i - 1].opcode;
+        bool pushes = (before >= SBX_WASM_i32_const && before <= SBX_WASM_f64_const) || before == SBX_WASM_local_get || before == SBX_WASM_global_get;
+        for (k = 0; k < kind_count && places[kinds[k]].opcode != places[i].opcode; k++)
+            ;
+        if (!pushes || (k < kind_count && !fz_chance(rng, 40)))
+            continue;
+        kinds[k] = i;
+        kind_count += k == kind_count;
+    }
+    if (!kind_count)
+        return false;
+    const place *producer = &places[kinds[fz_below(rng, kind_count)] - 1];
+    uint8_t type = types[fz_below(rng, 6)];
+    fz_append(out, body, (size_t)(producer->at - body));
+    fz_const(out, type, fz_number(rng, type));
+    fz_append(out, producer->end, (size_t)(end - producer->end));
+    return true;
+}
+
 static void change_body(fz_rng *rng, const fz_environment *env, const uint8_t *body, size_t size, fz_bytes *out)
 {
     static place places[PLACES];
@@ -193,6 +219,8 @@ static void change_body(fz_rng *rng, const fz_environment *env, const uint8_t *b
         change_bytes(rng, body, size, out);
         return;
     }
+    if (fz_chance(rng, 20) && confuse(rng, places, count, body, end, out))
+        return;
     uint32_t first = fz_below(rng, count), length = 1 + fz_below(rng, 4);
     const place *p = &places[first], *last = &places[first + length < count ? first + length : count - 1];
     fz_append(out, body, (size_t)(p->at - body));

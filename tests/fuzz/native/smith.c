@@ -280,13 +280,18 @@ static void put_data(smith *s, fz_bytes *count, fz_bytes *out)
     fz_bytes items = {0};
     uint32_t n = s->env.data_count;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t length = fz_below(&s->rng, fz_chance(&s->rng, 90) ? 24 : 300);
+        uint32_t length = fz_below(&s->rng, fz_chance(&s->rng, 60) ? 24 : 600);
         bool active = s->memory_min && fz_chance(&s->rng, 60);
         fz_put(&items, active ? fz_chance(&s->rng, 80) ? 0 : 2 : 1);
         if (active && items.data[items.size - 1] == 2)
             fz_put(&items, 0);
-        if (active)
-            offset(s, &items, s->memory_min * 65536 - length);
+        if (active) { /* mostly where the bodies' addresses point, else at the end, or anywhere */
+            uint32_t room = s->memory_min * 65536 - length, roll = fz_below(&s->rng, 100);
+            if (roll < 30)
+                fz_const(&items, SBX_I32, roll < 20 ? fz_below(&s->rng, 2) * 4 : room), fz_put(&items, SBX_WASM_end);
+            else
+                offset(s, &items, roll < 75 ? 24 : room);
+        }
         fz_unsigned(&items, length);
         for (uint32_t k = 0; k < length; k++)
             fz_put(&items, (uint8_t)fz_next(&s->rng));
