@@ -110,3 +110,14 @@ def test_paths_of_a_build_are_relative() -> None:
     """Else a copy of the tree would take the original's headers."""
     builder = Builder(PLAIN, Path("/nowhere"))
     assert not any("/nowhere" in include for include in builder._includes)
+
+
+@pytest.mark.parametrize("source", sorted((ROOT / "tests" / "fuzz" / "native").glob("*.c")), ids=lambda path: path.stem)
+def test_the_targets_keep_up_with_the_core(source: Path) -> None:
+    """Whoever changes what the fuzzers call is told here, not by the long run. Nothing is built."""
+    native_folder = ROOT / "native"
+    folders = (source.parent, *(native_folder / name for name in ("include", "generated", "src")))
+    includes = [f"-I{path}" for path in folders]
+    command = [PLAIN.compiler, *COMMON, "-fsyntax-only", *includes, str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

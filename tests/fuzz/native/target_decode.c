@@ -17,7 +17,7 @@ static sbx_status judge(const uint8_t *bytes, size_t size, uint32_t features, sb
         status = sbx_validate_module(module, err);
     sbx_validator *validator = status ? NULL : sbx_validator_new(module);
     for (uint32_t i = 0; validator && !status && i < module->code_count; i++)
-        status = sbx_validate_body(validator, i, &arena, err);
+        status = sbx_validate_body(validator, i, err);
     sbx_validator_free(validator);
     sbx_arena_release(&arena);
     return status;
