@@ -145,9 +145,9 @@ class Core:
             self.cancel(call_id)
             raise
         finally:
-            with self._lock:
-                del self._lines.led[sink]
-                line.leave()
+            if line.leader is sink:
+                with self._lock:
+                    self._lines.leave(line)
         return sink.outcome(found) if found is not None else sink.wait(call_id)
 
     def _send_short(self, worker_id: bytes, message: wire.Call | wire.Run, line: Line | None,
@@ -185,6 +185,7 @@ class Core:
                         if call_id in self._sharing:
                             self._unshare(call_id)
                         del self._sinks[call_id]
+                        self._lines.leave(line)
                         return finish
                     sends = self._transport.sends
                     self._take_in(line.worker.routing_id, frame, later)

@@ -109,6 +109,11 @@ class Lines:
             else:
                 line.wake()
 
+    def leave(self, line: Line) -> None:
+        """Its leader has what it waited for."""
+        del self.led[line.leader]
+        line.leave()
+
     def wake(self, sink: Any) -> None:
         """If the sink's thread reads a line: it has got what it waits for by another way."""
         line = self.led.get(sink)

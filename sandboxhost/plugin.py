@@ -85,14 +85,18 @@ class Plugin:
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Calls an exported function: None, its one result, or a tuple of results."""
-        return self.invoke(function, *arguments).value
+        type_, item = self._perform(function, arguments)
+        return plain(unpack(type_.results, item.payload, function))
 
     def invoke(self, function: str, *arguments: Any) -> Outcome:
         """Like `call`, with what the call used."""
+        type_, item = self._perform(function, arguments)
+        return Outcome(unpack(type_.results, item.payload, function), item.usage)
+
+    def _perform(self, function: str, arguments: tuple[Any, ...]) -> tuple[FunctionType, Finish]:
         type_ = self.signature(function)
         spec = self.spec(function, pack(type_.params, arguments, function))
-        item = self._backend.perform(spec, Waiter(self._binding, function))
-        return Outcome(unpack(type_.results, item.payload, f"results of {function}"), item.usage)
+        return type_, self._backend.perform(spec, Waiter(self._binding, function))
 
     def submit(self, function: str, *arguments: Any) -> CallFuture:
         """Starts a call; a Future of what `call` returns."""

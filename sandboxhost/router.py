@@ -66,6 +66,8 @@ MOST_ABANDONED = 10_000
 """Calls that ended here and that one worker has not answered."""
 PREFETCH_ROWS = 2
 """The same for calls of many rows."""
+TIMERS = 16 * 2**10
+"""So many deadlines of calls by a line are kept before those of ended calls are dropped: nobody else looks at them then."""
 LINE_BYTES = 16 * 2**10
 """Payload bytes of a call that may travel by a line."""
 
@@ -164,6 +166,8 @@ class Router(WorkerSide, DomainSide):
         if plugin.persistent:
             plugin.home, plugin.alive = worker, plugin.alive or spec.kind == "call"
         if spec.deadline is not None:
+            if len(self._timers) > 2 * len(self.calls) + TIMERS:
+                self._forget_timers()
             heapq.heappush(self._timers, (spec.deadline, call.id))
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
         return worker.id, one_message(call, fuel, now)
@@ -302,8 +306,7 @@ class Router(WorkerSide, DomainSide):
     def next_time(self) -> float | None:
         """When `tick` wants to be called; None: not before something happens."""
         if len(self._timers) > 2 * len(self.calls) + 1024:  # most are of calls that ended in time
-            self._timers = [timer for timer in self._timers if timer[1] in self.calls]
-            heapq.heapify(self._timers)
+            self._forget_timers()
         while self._timers and self._timers[0][1] not in self.calls:
             heapq.heappop(self._timers)
         draining = [worker for worker in self.workers.values() if worker.state == "draining"]
@@ -312,6 +315,11 @@ class Router(WorkerSide, DomainSide):
         if self._timers:
             times.append(self._timers[0][0])
         return min(times, default=None)
+
+    def _forget_timers(self) -> None:
+        """Of calls that have ended."""
+        self._timers = [timer for timer in self._timers if timer[1] in self.calls]
+        heapq.heapify(self._timers)
 
     def counters(self) -> Counters:
         """A snapshot."""

@@ -123,7 +123,7 @@ class CallLine:
         return instance
 
     def lend(self, plugin: Plugin, message: wire.Call, engine: CallEngine, known: bool) -> None:
-        """A call has ended well on this thread: the next one like it need not come here. known: this one was in the core."""
+        """A call has been made on this thread: the next one like it need not come here. known: this one was in the core."""
         if not plugin.calls_in_core or plugin.closed:
             return
         instance = plugin.own_instance if plugin.persistent else kept.take(plugin)

@@ -137,7 +137,7 @@ class WorkerThread(threading.Thread):
             answer(self._perform_rows(task, message, job, engine))
         else:
             outcome = task.plugin.perform(job, engine, answer, task.begun)
-            if task.by_line and outcome.error is None and isinstance(message, wire.Call):
+            if task.by_line and (outcome.error is None or task.begun) and isinstance(message, wire.Call):
                 self.calls.lend(task.plugin, message, engine, task.begun is not None)
         self._pool.ended(task)
 
