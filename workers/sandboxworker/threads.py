@@ -63,7 +63,7 @@ class Task:
         self.shared = shared
         self.begun = begun
         self.by_line = False
-        """The thread that runs it has read it from the lifeline."""
+        """It was read from the lifeline: the core may make the next one like it."""
         self.message = message
         self.plugin = plugin
         self.run = run
@@ -301,11 +301,11 @@ class Pool:
         tasks = self.line.read_line()
         with self._lock:
             for task in tasks:
+                task.by_line = True
                 self._add(task)
                 mine = thread if own is None and self._leader is thread else None
                 if not self._place(task, 0, mine):
                     own = task
-                    own.by_line = True
                     self._leader = None
         return own
 
