@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import time
 from typing import Any
 
 from .supervisor import WorkerProcess
@@ -13,16 +12,11 @@ from .wire import MAX_DATAGRAM
 
 __all__ = ["Line", "Lines"]
 
-SPIN_SECONDS = 40e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
-"""How long to look for an answer before sleeping: about what waking up costs on a machine with idle processors."""
-VAIN = 4
-"""After so many slow answers in a row the next one is not waited for awake."""
-
 
 class Line:
     """One worker's line and who reads it. Under the owner's lock, but for `wait`."""
 
-    __slots__ = ("_missed", "_poll", "_socket", "leader", "open", "waker", "worker")
+    __slots__ = ("_poll", "_socket", "leader", "open", "waker", "worker")
 
     def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
@@ -31,29 +25,14 @@ class Line:
         self.open = True
         self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._socket = worker.process.lifeline
-        self._missed = 0
-        """How often in a row an answer was not quick."""
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._poll.register(self.waker, select.POLLIN)
 
     def wait(self) -> bool:
-        """The leader's, without the lock: until there is something to read (or the end: True), or it is woken. For a while it
-        waits awake, if answers have been that quick lately."""
-        poll, now = self._poll.poll, time.perf_counter
-        begun = now()
-        until = begun + SPIN_SECONDS
-        ready: list[tuple[int, int]] = []
-        if self._missed < VAIN:
-            while not (ready := poll(0)) and now() < until:
-                os.sched_yield()
-        ready = ready or poll()
-        if now() < until:
-            self._missed = 0
-        elif self._missed < VAIN:
-            self._missed += 1
+        """The leader's, without the lock: until there is something to read (or the end: True), or it is woken."""
         readable = False
-        for fd, _ in ready:
+        for fd, _ in self._poll.poll():
             if fd == self.waker:
                 os.eventfd_read(fd)
             else:
