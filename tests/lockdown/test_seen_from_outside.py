@@ -1,0 +1,179 @@
+"""What the host sees of a process's lock-down, what it refuses, and machines that have less of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandboxhost import Host, doctor, lockdown
+from sandboxhost.errors import ProtocolError, WorkerStartError
+from sandboxhost.options import LAYERS, LEVELS
+from sandboxhost.values import FunctionType
+from tests.conftest import ROOT
+from tests.e2e.conftest import MATH, PACKAGES
+from tests.workers.driver import I32, WorkerDriver, binary
+
+PLUGIN = binary('(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))')
+
+
+def statuses(pid: int) -> dict[str, dict[str, str]]:
+    """Of every thread: its name -> the fields of its status."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        lines = (task / "status").read_text().splitlines()
+        fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        found[f"{fields['Name']} {task.name}"] = fields
+    return found
+
+
+@pytest.mark.parametrize("directories", [0, 1])
+def test_every_thread_of_a_worker_has_the_filter(tmp_path: Path, directories: int) -> None:
+    """ZeroMQ's own threads too, in which no Python runs."""
+    fds = tuple(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY) for _ in range(directories))
+    worker = WorkerDriver(granted=(True,) * directories, fds=fds)
+    try:
+        threads = statuses(worker.process.pid)
+        kinds = sorted(name.split()[0].split("/")[-1] for name in threads)
+        assert len(threads) == 1 + 2 + 1 + 2, f"main, ZeroMQ's, the watchdog, two for calls: {kinds}"
+        assert any("Reaper" in name for name in threads) and any("IO" in name for name in threads)
+        for name, fields in threads.items():
+            assert (fields["Seccomp"], fields["NoNewPrivs"]) == ("2", "1"), name
+            for kind in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+                assert int(fields[kind], 16) & ~lockdown.FILE_CAPABILITIES == 0, (name, kind)
+        lockdown.check(worker.process.pid, worker.ready.level, worker.ready.missing, "seccomp-only")
+        worker.load(PLUGIN, directories=[("/data", str(tmp_path), True)] * directories)
+        assert worker.result(FunctionType((I32, I32), (I32,)), "add", 2, 40) == (42,)
+    finally:
+        worker.close()
+        for fd in fds:
+            os.close(fd)
+
+
+def test_a_process_that_says_more_than_is_so_is_refused() -> None:
+    """This process, which has put nothing on, under every level's name."""
+    for level in LEVELS[1:]:
+        with pytest.raises(ProtocolError, match="thread .* has Seccomp 0"):
+            lockdown.check(os.getpid(), level, "", "none")
+    with pytest.raises(ProtocolError, match="level: 'splendid'"):
+        lockdown.check(os.getpid(), "splendid", "", "none")
+    lockdown.check(os.getpid(), "none", "everything: not tried", "none")
+
+
+def test_a_process_that_cannot_be_looked_at_is_refused() -> None:
+    with pytest.raises(WorkerStartError, match="/proc does not show process 4194303"):
+        lockdown.check(2**22 - 1, "full", "", "none")
+
+
+def test_less_than_the_minimum_names_what_is_missing() -> None:
+    with pytest.raises(WorkerStartError, match=r"'none' only.*landlock: No such.*sandboxhost doctor"):
+        lockdown.check(os.getpid(), "none", "landlock: No such", "seccomp-only")
+
+
+def test_a_host_that_is_refused_its_workers_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, for all calls, and without trying again and again."""
+    def refuse(pid: int, level: str, missing: str, minimum: str) -> None:
+        raise WorkerStartError("too little, in words")
+
+    with Host(workers=2) as host:
+        monkeypatch.setattr(lockdown, "check", refuse)
+        with pytest.raises(WorkerStartError, match="too little, in words"):
+            host.load(MATH)
+    monkeypatch.undo()
+    with Host(workers=1) as host:
+        plugin = host.load(MATH)
+        monkeypatch.setattr(lockdown, "check", refuse)
+        os.kill(host.statistics().workers[0].pid, 9)
+        with pytest.raises(WorkerStartError, match="too little, in words"):
+            for _ in range(100):
+                try:
+                    plugin.call("nothing")
+                except WorkerStartError:
+                    raise
+                except Exception:
+                    continue
+
+
+def test_the_minimum_is_one_of_the_levels() -> None:
+    with pytest.raises(ValueError, match="unknown level 'most'"):
+        Host(workers=1, minimum_level="most")  # type: ignore[arg-type]
+
+
+# A user namespace in which no namespaces can be made stands for a machine that forbids them.
+FORBIDDEN = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+user, group = os.geteuid(), os.getegid()
+if libc.unshare(0x10000000):
+    sys.exit(99)
+try:
+    open("/proc/self/setgroups", "w").write("deny")
+    open("/proc/self/uid_map", "w").write(f"0 {user} 1")
+    open("/proc/self/gid_map", "w").write(f"0 {group} 1")
+    for kind in ("user", "net"):
+        open(f"/proc/sys/user/max_{kind}_namespaces", "w").write("0")
+except OSError:
+    sys.exit(99)
+"""
+
+
+def forbidden(program: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program where namespaces are forbidden."""
+    done = subprocess.run([sys.executable, "-c", FORBIDDEN + program], capture_output=True, text=True, cwd=ROOT, check=False,
+                          env={**os.environ, "PYTHONPATH": f"{PACKAGES}:{ROOT}"})  # fmt: skip
+    if done.returncode == 99:
+        pytest.skip("this machine does not let its user namespaces be limited, so a machine without them cannot be imitated")
+    return done
+
+
+def test_where_namespaces_are_forbidden_the_rest_holds_and_says_so() -> None:
+    done = forbidden("""
+from sandboxhost import Host, WorkerStartError
+from tests.e2e.conftest import MATH
+with Host(workers=1) as host:
+    print(host.load(MATH).call("add", 2, 40), host.statistics().workers[0].level)
+with Host(workers=1, minimum_level="full") as host:
+    try:
+        host.load(MATH)
+    except WorkerStartError as exc:
+        print(exc)
+""")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "42 no-userns"
+    assert "level 'no-userns' only, and 'full' is the least" in second and "namespaces: " in second
+
+
+def test_the_doctor_there() -> None:
+    done = forbidden("""
+from sandboxhost.doctor import main
+sys.exit(main(as_json=False))
+""")
+    assert done.returncode == 0, done.stderr
+    assert "namespaces is missing" in done.stdout and "sysctl user.max_user_namespaces" in done.stdout
+    assert "every process reaches 'no-userns' or more" in done.stdout
+
+
+def test_the_doctor_here(capsys: pytest.CaptureFixture[str]) -> None:
+    code = doctor.main(as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert [p["process"] for p in report["processes"]] == ["worker", doctor.WITH_DIRECTORY, "compile process"]
+    for process in report["processes"]:
+        assert list(process["layers"]) == list(LAYERS) and not process["failure"]
+        for layer in process["layers"].values():
+            assert layer["state"] in ("holds", "missing", "none needed")
+            assert bool(layer["advice"]) == (layer["state"] == "missing")
+    assert code == (0 if LEVELS.index(report["level"]) >= LEVELS.index("seccomp-only") else 1)
+
+
+def test_the_doctor_where_it_is_too_little(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    finding = doctor.Finding("worker", "none", 0.1, {"seccomp": "Function not implemented"})
+    monkeypatch.setattr(doctor, "examine", lambda: [finding])
+    assert doctor.main(as_json=False) == doctor.BELOW_MINIMUM
+    text = capsys.readouterr().out
+    assert "seccomp is missing" in text and "worker: Function not implemented" in text
+    assert "A host refuses to run plugins here unless it is told minimum_level='none'" in text
