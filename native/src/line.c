@@ -148,7 +148,8 @@ static int look(sbx_line *line)
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? 0 : -1;
 }
 
-/* As `look`, when there is none now: first for a while awake, if callers have been that quick lately. -2: woken. */
+/* As `look`, when there is none now: first for a while awake, if callers have been that quick lately (the caller itself must not wait
+ * awake: on one processor the two would keep each other from it). -2: woken. */
 static int wait_for_one(sbx_line *line)
 {
     int found = 0;
