@@ -146,10 +146,11 @@ class Supervisor:
         process = worker.process
         worker.domain = domain
         try:
-            endpoint = self._transport.open_endpoint(worker.routing_id)
-            writable, fds = self._reach(domain)
-            options = WorkerOptions(endpoint, worker.routing_id, self.threads, self.limits.to_wire(), writable)
-            process.send(wire.encode([wire.Boot(options.encode())]), fds)
+            endpoint, listener = self._transport.open_endpoint(worker.routing_id)
+            with listener:
+                writable, fds = self._reach(domain)
+                options = WorkerOptions(endpoint, worker.routing_id, self.threads, self.limits.to_wire(), writable)
+                process.send(wire.encode([wire.Boot(options.encode())]), [listener.fileno(), *fds])
         except (WorkerError, OSError) as exc:
             self._transport.close_endpoint(worker.routing_id)
             if not close:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import stat
 import tempfile
 import time
@@ -28,32 +29,22 @@ _MOST_PIECES = 256
 """Pieces of at most 8 KiB (libzmq's in_batch_size) that wait for one connection; then libzmq reads no more of it."""
 _PORTION_FRAMES, _PORTION_BYTES, _PIECE_BYTES = 1000, 2**20, 512
 """`receive` returns with so many frames or bytes, where a piece counts this much besides its own."""
-_MOST_STRANGERS = 64
-"""Connections before or in their handshake."""
+_RETRY_MS = 20
+"""When libzmq could not open a descriptor for the connection, it tries again after so many milliseconds."""
 
 
 class Unreachable(Exception):
     """The worker is not connected or takes nothing more; nothing was sent."""
 
 
-class _Peer:
-    """One connection."""
-
-    __slots__ = ("incoming", "worker")
-
-    def __init__(self) -> None:
-        self.incoming = Incoming(MAX_FRAME_TO_HOST)
-        self.worker: bytes | None = None
-        """Whose it is, after the handshake."""
-
-
 class Transport:
     """One STREAM socket, on which zmtp.py speaks ROUTER. Not for concurrent use: every method under the owner's lock (the memory
     fence that ZeroMQ asks for).
 
-    Each worker gets an ipc endpoint of its own, in a fresh directory of mode 0700, which is removed as soon as the worker has
-    connected: nobody can connect afterwards. Who connects has to know the routing id of a worker that was started and has not
-    connected yet. The host that made a directory holds a lock on it; what a killed host left is removed by the next.
+    Nobody can connect to a host: it connects to its workers. Each gets a listening socket of its own, which the host has made
+    and is the first to connect to; its path is in a fresh directory of mode 0700, which is removed when the worker has accepted.
+    (libzmq ends the whole process when `accept` finds no free descriptor; a `connect` that finds none is repeated.)
+    The host that made a directory holds a lock on it; what a killed host left is removed by the next.
     `fd` becomes readable on *edges* only: after it, and after any send, call `receive` until there is no `more`.
     """
 
@@ -62,18 +53,17 @@ class Transport:
         """Frames sent; after a send the descriptor does not tell of what arrived before it."""
         self.more = False
         """There may be more to receive than the last portion."""
-        self.refused = 0
-        """Connections that were closed before they were a worker's."""
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._endpoints: dict[bytes, tuple[str, int]] = {}
         """By worker: its endpoint, and the descriptor of its directory; -1 when that is gone: the worker has connected."""
-        self._peers: dict[bytes, _Peer] = {}
-        """By libzmq's name for the connection."""
-        self._of: dict[bytes, bytes] = {}
-        """That name by worker."""
+        self._incoming: dict[bytes, Incoming] = {}
+        """By worker, whose id is libzmq's name for the connection: those that are there."""
         try:
             self._socket = self._context.socket(zmq.STREAM)
-            for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 10_000), (zmq.RCVHWM, _MOST_PIECES), (zmq.STREAM_NOTIFY, 1)):
+            for option, value in (
+                (zmq.LINGER, 0), (zmq.SNDHWM, 10_000), (zmq.RCVHWM, _MOST_PIECES), (zmq.STREAM_NOTIFY, 1),
+                (zmq.RECONNECT_IVL, _RETRY_MS), (zmq.RECONNECT_IVL_MAX, 50 * _RETRY_MS),
+            ):
                 self._socket.setsockopt(option, value)
             self.fd = int(self._socket.getsockopt(zmq.FD))
         except BaseException:
@@ -81,23 +71,31 @@ class Transport:
             raise
         _sweep()
 
-    def open_endpoint(self, worker: bytes) -> str:
-        """Binds the endpoint to which this worker, and nobody else, shall connect. Raises OSError."""
+    def open_endpoint(self, worker: bytes) -> tuple[str, socket.socket]:
+        """The endpoint that this worker shall be, and the socket that listens there, to which the host has connected: for the
+        worker to accept on, and for the caller to close. Raises OSError."""
         directory = tempfile.mkdtemp(prefix=_PREFIX)
         if len(os.fsencode(directory)) > _MAX_PATH:
             os.rmdir(directory)
             directory = tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp")
         endpoint = f"ipc://{directory}/{_SOCKET}"
         held = -1
+        listener: socket.socket | None = None
         try:
             held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._socket.bind(endpoint)
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(endpoint.removeprefix("ipc://"))
+            listener.listen(1)
+            self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, worker)
+            self._socket.connect(endpoint)
         except OSError as exc:  # ZMQError too
+            if listener is not None:
+                listener.close()
             _remove(endpoint, held)
-            raise OSError(exc.errno, f"cannot bind {endpoint}: {exc}") from None
+            raise OSError(exc.errno, f"cannot open {endpoint}: {exc}") from None
         self._endpoints[worker] = endpoint, held
-        return endpoint
+        return endpoint, listener
 
     def connected(self, worker: bytes) -> None:
         """The worker has said something: its endpoint's directory is not needed any more."""
@@ -113,37 +111,28 @@ class Transport:
         endpoint, _ = self._endpoints.pop(worker, ("", -1))
         if endpoint:
             try:
-                self._socket.unbind(endpoint)
+                self._socket.disconnect(endpoint)
             except zmq.ZMQError:
                 pass  # gone already
 
     def mute(self, worker: bytes) -> None:
         """Closes the connection: nothing more is taken from this worker, which is about to be killed."""
-        name = self._of.get(worker)
-        if name is not None:
-            self._hang_up(name)
-
-    def _hang_up(self, name: bytes) -> None:
-        peer = self._peers.pop(name, None)
-        if peer is not None:
-            if peer.worker is not None:
-                del self._of[peer.worker]
-            self._write(name, b"")  # libzmq delivers nothing of it after this
+        if self._incoming.pop(worker, None) is not None:
+            self._write(worker, b"")  # libzmq delivers nothing of it after this
 
     def send(self, worker: bytes, body: bytes) -> None:
         """Queues one frame. Raises Unreachable: nothing was queued."""
-        name = self._of.get(worker)
-        if name is None:
+        if worker not in self._incoming:
             raise Unreachable("it is not connected")
         self.sends += 1
-        if not self._write(name, frame(body)):
+        if not self._write(worker, frame(body)):
             raise Unreachable("it takes nothing more, or the connection is closed")
 
-    def _write(self, name: bytes, data: bytes) -> bool:
+    def _write(self, worker: bytes, data: bytes) -> bool:
         try:
             # Always copied: pyzmq's other way has a thread and a context of its own, which stay broken when they are made while
             # the application is out of descriptors. What is large travels in the exchange anyway.
-            self._socket.send_multipart((name, data), zmq.DONTWAIT)
+            self._socket.send_multipart((worker, data), zmq.DONTWAIT)
         except zmq.ZMQError:
             return False
         return True
@@ -157,50 +146,26 @@ class Transport:
             if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 self.more = False
                 break
-            name, data = self._socket.recv_multipart(zmq.DONTWAIT)
+            worker, data = self._socket.recv_multipart(zmq.DONTWAIT)
             size += _PIECE_BYTES + len(data)
-            peer = self._peers.get(name)
+            incoming = self._incoming.get(worker)
             if not data:
-                self._came_or_went(name)
-            elif peer is not None:
+                self._came_or_went(worker)
+            elif incoming is not None:
                 try:
-                    frames = peer.incoming.feed(data)
-                    worker = peer.worker or self._greet(name, peer)
+                    arrived += [(worker, body) for body in incoming.feed(data)]
                 except ProtocolError as exc:
-                    self._hang_up(name)
-                    if peer.worker is not None:
-                        arrived.append((peer.worker, exc))
-                    else:
-                        self.refused += 1
-                else:
-                    arrived += [(worker, body) for body in frames]
+                    self.mute(worker)
+                    arrived.append((worker, exc))
+                if incoming.identity is not None:
+                    self.connected(worker)
         return arrived
 
-    def _came_or_went(self, name: bytes) -> None:
-        gone = self._peers.pop(name, None)
-        if gone is not None:
-            if gone.worker is not None:
-                del self._of[gone.worker]
-            return
-        self._peers[name] = _Peer()
-        self.sends += 1
-        self._write(name, OPENING)
-        strangers = [n for n, peer in self._peers.items() if peer.worker is None]
-        if len(strangers) > _MOST_STRANGERS:
-            self.refused += 1
-            self._hang_up(strangers[0])
-
-    def _greet(self, name: bytes, peer: _Peer) -> bytes:
-        """b"" while the handshake is not complete. Raises ProtocolError: nobody of that routing id is expected."""
-        worker = peer.incoming.identity
-        if worker is None:
-            return b""
-        if self._endpoints.get(worker, ("", -1))[1] < 0:
-            raise ProtocolError("an unknown routing id, or one that has been used")
-        peer.worker = worker
-        self._of[worker] = name
-        self.connected(worker)
-        return worker
+    def _came_or_went(self, worker: bytes) -> None:
+        if self._incoming.pop(worker, None) is None and self._endpoints.get(worker, ("", -1))[1] >= 0:
+            self._incoming[worker] = Incoming(MAX_FRAME_TO_HOST)
+            self.sends += 1
+            self._write(worker, OPENING)
 
     def close(self) -> None:
         """Closes the socket and removes what is left of directories; waits for ZeroMQ's own thread."""

@@ -32,7 +32,7 @@ def connection() -> int:
         for fd in range(3, 64):
             try:
                 with socket.socket(fileno=os.dup(fd)) as found:
-                    if found.family == socket.AF_UNIX and str(found.getpeername()).endswith("/router"):
+                    if found.family == socket.AF_UNIX and found.getpeername() == "" and found.getsockname().endswith("/router"):
                         return fd
             except OSError:
                 continue

@@ -36,9 +36,10 @@ class WorkerDriver:
         self.identity = b"w" + secrets.token_bytes(15)
         self.process = Process("worker")
         limits = limits or ProcessLimits()
-        endpoint = self.transport.open_endpoint(self.identity)
+        endpoint, listener = self.transport.open_endpoint(self.identity)
         self.boot = options.WorkerOptions(endpoint, self.identity, threads, limits.to_wire(), granted)
-        self.process.send(wire.encode([wire.Boot(self.boot.encode())]), fds)
+        with listener:
+            self.process.send(wire.encode([wire.Boot(self.boot.encode())]), (listener.fileno(), *fds))
         self.answers: deque[Any] = deque()
         self.next_id = 0
         self.ready = self.expect(wire.Ready)

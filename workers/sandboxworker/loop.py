@@ -49,7 +49,8 @@ class Stopped(Exception):
 class Loop:
     """Reads the socket until it would block, acts on each message, and sends what the threads have posted."""
 
-    def __init__(self, boot: options.WorkerOptions, endpoint: str, lifeline: Lifeline, gate: Gate) -> None:
+    def __init__(self, boot: options.WorkerOptions, endpoint: str, listener: int, lifeline: Lifeline, gate: Gate) -> None:
+        """listener: the socket that listens at the endpoint; the loop takes it over. The host connects, and nobody else."""
         self._lifeline = lifeline
         self._gate = gate
         self._outbox: deque[Any] = deque()
@@ -62,11 +63,11 @@ class Loop:
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 1000), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.MAXMSGSIZE, wire.MAX_FRAME),
-            (zmq.IMMEDIATE, 1), (zmq.RECONNECT_IVL, -1),
+            (zmq.USE_FD, listener),
         ):  # fmt: skip
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.ROUTING_ID, boot.routing_id)
-        self._socket.connect(endpoint)
+        self._socket.bind(endpoint)
         self._exchange: tuple[Any, int] | None = None
         self._exchange_lock = threading.Lock()
         self._ended = _hang_up(lifeline.fileno())
@@ -77,8 +78,8 @@ class Loop:
     def _wait_for_threads(self, endpoint: str) -> None:
         """Until ZeroMQ's two threads are where they wait for work: what they do to begin with, the filter of system calls does
         not let them do. The one has connected; the other has released the second of two sockets. Raises ProtocolError."""
-        if not self._socket.poll(_CONNECT_SECONDS * 1000, zmq.POLLOUT):  # IMMEDIATE: writable means connected
-            raise ProtocolError(f"no connection to {endpoint} in {_CONNECT_SECONDS} s")
+        if not self._socket.poll(_CONNECT_SECONDS * 1000, zmq.POLLOUT):
+            raise ProtocolError(f"nobody has connected to {endpoint} in {_CONNECT_SECONDS} s")
         self._context.socket(zmq.PAIR).close()
         while True:
             try:
@@ -334,13 +335,14 @@ def run(spare: bool = False) -> int:
         if not isinstance(first, wire.Boot):
             raise ProtocolError(f"expected Boot, got {type(first).__name__}")
         boot = options.WorkerOptions.decode(first.options)
-        if len(directories) != len(boot.directories or ()):
+        if len(directories) != 1 + len(boot.directories or ()):
             raise ProtocolError(f"Boot: {len(boot.directories or ())} directories, {len(directories)} descriptors")
+        listener = directories.pop(0)
         granted = None if boot.directories is None else tuple(zip(directories, boot.directories, strict=True))
         endpoint = lock_down.confine(ProcessLimits.from_wire(boot.limits), granted, boot.endpoint)
         close_all(directories)
         watchdog.start()
-        loop = Loop(boot, endpoint, lifeline, gate)
+        loop = Loop(boot, endpoint, listener, lifeline, gate)
         lock_down.seal("WORKER" if granted == () else "FILES")
         gc.collect()
         gc.freeze()  # what is there now stays: no collection need look at it
