@@ -9,11 +9,12 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check
 BOTH_TIERS = tests/workers tests/wasi tests/e2e/test_calls.py tests/e2e/test_host_functions.py
 CORE   := pyproject.toml setup.py $(shell find native -type f -not -path '*/generated/*' -not -name '*.pyc' -not -name '*.md')
 
-.PHONY: help demo test check real sanitize fuzz bench plugins prebuilt clean
+.PHONY: help demo test chaos check real sanitize fuzz bench plugins prebuilt clean
 
 help:
 	@echo "make demo      untrusted plugins in worker processes, in ten seconds"
 	@echo "make test      lint, types, our tests, and the official suite where it is found"
+	@echo "make chaos     random faults under load for a minute: no call without its one outcome, nothing left behind"
 	@echo "make real      fetches CPython, Ruby and SQLite built for WASI, and runs them"
 	@echo "make sanitize  the tests on the core built with ASan and UBSan, hostile, portable, by clang, for aarch64"
 	@echo "make fuzz      every fuzzer, MINUTES=$(MINUTES) in all; tests/fuzz/README.md says how to read what it finds"
@@ -31,6 +32,9 @@ test: check
 	$(PY) -m tests.official
 	$(PY) -m tests.official --tier interpreter
 	$(PY) -m tests.differential --tiers --modules 2000
+
+chaos: $(VENV)/.test
+	$(PY) -m tests.chaos --faults 1000 --seed 1 --seconds 85
 
 check: $(VENV)/.test
 	$(PY) -m ruff check .

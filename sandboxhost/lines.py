@@ -73,10 +73,15 @@ class Lines:
         self.led: dict[object, Line] = {}
         """By leader."""
 
-    def add(self, worker: WorkerProcess) -> None:
-        """A worker has started."""
-        if self.available:
+    def add(self, worker: WorkerProcess) -> bool:
+        """A worker has started; False: it has no line, because the system or the application has no descriptor for it."""
+        if not self.available:
+            return False
+        try:
             self.of[worker.routing_id] = Line(worker)
+        except OSError:
+            return False
+        return True
 
     def remove(self, worker: WorkerProcess) -> None:
         """The worker has ended, and its descriptor is about to be closed."""

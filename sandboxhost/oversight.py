@@ -48,8 +48,7 @@ class Oversight:
             if watched.pop(worker.process.lifeline.fileno(), None) is not None:  # from now on a line, or nobody, reads it
                 poll.unregister(worker.process.lifeline.fileno())
             assert worker.domain is not None
-            router.worker_started(worker.routing_id, worker.process.pid, self._lines.available, worker.domain)
-            self._lines.add(worker)
+            router.worker_started(worker.routing_id, worker.process.pid, self._lines.add(worker), worker.domain)
         for item in changes.drain:
             instructions += router.drain_worker(item.id, item.why, now)
         for domain, words in supervisor.pools.failures().items():

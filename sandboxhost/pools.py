@@ -126,11 +126,11 @@ class Pools:
         self.members[id_] = Member(id_, domain, now)
         self.changed = True
 
-    def start_failed(self, domain: Domain | None, words: str, now: float) -> None:
-        """It could not be."""
+    def start_failed(self, domain: Domain | None, words: str, now: float, passing: bool = False) -> None:
+        """It could not be. passing: for want of something that may be there again, so that it is tried as long as it takes."""
         self.changed = True
         if domain in self._pools:
-            self._boot_failed(self._pools[domain], words, now, 1.0)
+            self._boot_failed(self._pools[domain], words, now, 0.0 if passing else 1.0)
 
     def warm(self, id_: bytes) -> None:
         """It said WARM."""

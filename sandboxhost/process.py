@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import importlib.util
 import os
@@ -65,20 +66,27 @@ class Process:
         """The last of what it wrote to stderr."""
         self.said_bytes = 0
         """How much it wrote there."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stderr, their_stderr = os.pipe()
+        self.pid = 0
+        opened: list[int] = []
         try:
-            self.pid = self._spawn(role, theirs.fileno(), their_stderr)
+            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            opened += [pair[0].detach(), pair[1].detach()]
+            opened += os.pipe()
+            ours, theirs, stderr, their_stderr = opened
+            self.pid = self._spawn(role, theirs, their_stderr)
+            self.fd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else os.dup(ours)
         except OSError as exc:
-            ours.close()
-            os.close(stderr)
-            raise WorkerStartError(f"cannot start a {role} process: {exc}") from None
-        finally:
-            theirs.close()
-            os.close(their_stderr)
+            for fd in opened:
+                os.close(fd)
+            if self.pid:  # there is nobody who would notice its end
+                os.kill(self.pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):  # the application was faster
+                    os.waitpid(self.pid, 0)
+            raise WorkerStartError(f"cannot start a {role} process: {exc}") from exc
+        os.close(theirs)
+        os.close(their_stderr)
         os.set_blocking(stderr, False)
-        self.lifeline, self.stderr = ours, stderr
-        self.fd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else os.dup(ours.fileno())
+        self.lifeline, self.stderr = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=ours), stderr
         self.started = time.monotonic()
 
     @staticmethod

@@ -1,6 +1,7 @@
 """The supervisor: starts, boots and ends the worker processes that pools.py asks for, and finds out how each ended."""
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -124,7 +125,8 @@ class Supervisor:
             if domain is not None:
                 self._boot(worker, domain)
         except (WorkerError, OSError) as exc:
-            self.pools.start_failed(domain, str(exc), now)
+            error = exc if isinstance(exc, OSError) else exc.__cause__
+            self.pools.start_failed(domain, str(exc), now, isinstance(error, OSError) and error.errno in _PASSING)
             return
         (self.spares if domain is None else self.workers)[routing_id] = worker
         self.pools.started(routing_id, domain, now)
@@ -236,6 +238,8 @@ class Supervisor:
         self.spares.clear()
 
 
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+"""What the application or the machine may have again in a moment: descriptors, memory, room."""
 _SIGNALS: dict[int, Loss] = {signal.SIGSYS: Loss.ESCAPE, signal.SIGTERM: Loss.KILLED}
 
 

@@ -178,7 +178,12 @@ class Transport:
 
 
 def _remove(endpoint: str, held: int) -> None:
-    shutil.rmtree(os.path.dirname(endpoint.removeprefix("ipc://")), ignore_errors=True)
+    path = endpoint.removeprefix("ipc://")
+    for remove, what in ((os.unlink, path), (os.rmdir, os.path.dirname(path))):  # no rmtree, which needs descriptors
+        try:
+            remove(what)
+        except OSError:
+            pass  # it is not there
     if held >= 0:
         os.close(held)
 

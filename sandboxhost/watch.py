@@ -92,5 +92,5 @@ def look(find: Callable[[], Any]) -> tuple[bool, int] | None:
         with process.oneshot():
             memory = process.memory_info()
             return process.status() == psutil.STATUS_STOPPED, max(0, memory.rss - getattr(memory, "shared", 0))
-    except psutil.Error:
+    except (psutil.Error, OSError):  # the latter: the application is out of descriptors
         return None

@@ -28,7 +28,7 @@ from .load import PATIENCE, Client
 from .world import Gate, World
 
 CLIENTS = 5
-RECOVERY = 20.0
+RECOVERY = 60.0
 """Seconds within which a host must serve calls again after the last fault."""
 
 class Campaign:

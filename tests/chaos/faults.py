@@ -159,7 +159,7 @@ FAULTS: dict[str, tuple[int, Callable[[Fault, Scene], None]]] = {
     "SIGSTOP": (6, _stop),
     "memory blow-up": (8, _errand("hog")),
     "full shared memory": (7, _full_memory),
-    "no descriptors": (0, _no_descriptors),  # for now only when it is asked for: libzmq aborts when accept fails
+    "no descriptors": (7, _no_descriptors),
     "malformed frames": (14, _errand("betray")),
     "slow host function": (8, _errand("slow")),
     "runaway": (10, _errand("spin")),

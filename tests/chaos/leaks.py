@@ -22,7 +22,7 @@ def belongings() -> dict[str, Any]:
     gc.collect()
     shared = Path("/dev/shm")
     return {
-        "descriptors": {fd: _target(fd) for fd in os.listdir("/proc/self/fd")},
+        "descriptors": {fd: kind for fd in os.listdir("/proc/self/fd") if (kind := _target(fd)) != LISTING},
         "mappings": _mappings(),
         "children": {child.pid for child in psutil.Process().children(recursive=True)},
         "shared memory": {name for name in os.listdir(shared) if name.startswith("sbx-")} if shared.is_dir() else set(),
@@ -51,7 +51,7 @@ def left_behind(before: dict[str, Any], patience: float = 3.0) -> dict[str, Any]
         after = belongings()
         left = {
             "descriptors": {
-                fd: kind for fd, kind in after["descriptors"].items() if fd not in before["descriptors"] and kind != LISTING
+                fd: kind for fd, kind in after["descriptors"].items() if fd not in before["descriptors"]
             },
             **{key: after[key] - before[key] for key in before if key != "descriptors"},
         }

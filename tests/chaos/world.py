@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ WORKERS, THREADS = 4, 2
 DEADLINE, SHORT = 1.5, 0.15
 """Seconds: of most calls, and of those that never end by themselves."""
 MIB = 1 << 20
+HOG = (128 if os.environ.get("SANDBOXHOST_SANITIZE") else 1024) * MIB
+"""Of one instance: more than RLIMIT_DATA leaves it; a sanitizer's build has no such limit."""
 
 
 class Broken(Exception):
@@ -42,7 +45,7 @@ class World:
             self.patient = load(bee, name="patient", limits=limits, idempotent=True)
             self.kept = load(bee, name="kept", limits=limits, instance="persistent")
             self.runaway = load(bee, name="runaway", limits=short)
-            self.hog = load(bee, name="hog", limits=limits.replace(memory=1024 * MIB))
+            self.hog = load(bee, name="hog", limits=limits.replace(memory=HOG))
             self.command = load(guests.copier(), name="cat", limits=limits)
             self.scribe = load(guests.scribe(), name="scribe", limits=limits, grants=Grants(directories={"/": (folder, "rw")}))
             self.limits = limits

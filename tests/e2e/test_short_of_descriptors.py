@@ -1,0 +1,90 @@
+"""An application that is out of descriptors: nothing aborts, nothing is left, and what was lost is there again afterwards."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sandboxhost import Host, SandboxError, WorkerStartError
+from sandboxhost.process import Process
+from sandboxhost.transport import Transport
+from tests.chaos.leaks import belongings, left_behind
+
+from .conftest import MATH
+
+
+@contextmanager
+def only(more: int) -> Iterator[None]:
+    """So many descriptors can still be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = []
+    while len(free) <= more:
+        free.append(os.dup(0))
+    for fd in free:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_starts_or_leaves_nothing() -> None:
+    Process("spare").close()
+    before, started = belongings(), []
+    for more in range(10):
+        with only(more):
+            try:
+                process = Process("spare")
+            except WorkerStartError as exc:
+                assert "Too many open files" in str(exc)
+            else:
+                started.append(more)
+                process.close()
+    assert started and started == list(range(started[0], 10)) and started[0] > 3
+    assert left_behind(before) == {}
+
+
+def test_an_endpoint_is_opened_or_leaves_nothing() -> None:
+    transport = Transport()
+    before, opened = belongings(), []
+    for more in range(6):
+        worker = bytes([1, more]) * 8
+        with only(more):
+            try:
+                listener = transport.open_endpoint(worker)[1]
+            except OSError as exc:
+                assert "Too many open files" in str(exc)
+            else:
+                opened.append(more)
+                listener.close()
+                transport.close_endpoint(worker)
+    assert opened and opened[0] > 0
+    assert left_behind(before) == {}
+    transport.close()
+
+
+@pytest.mark.parametrize("more", range(0, 14, 2))
+def test_a_worker_that_is_lost_meanwhile_is_replaced_when_there_are_some_again(more: int) -> None:
+    """libzmq ends a process that has no descriptor for `accept`; a start that fails for want of descriptors is no reason to give
+    up. Four times as many starts are tried as a broken worker gets."""
+    with Host(workers=1, threads=1, spares=0) as host:
+        plugin = host.load(MATH)
+        assert plugin.call("add", 1, 2) == 3
+        (victim,) = host.statistics().workers
+        with only(more):
+            os.kill(victim.pid, signal.SIGKILL)
+            time.sleep(0.4)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                assert plugin.call("add", 2, 40) == 42
+                return
+            except SandboxError as exc:
+                assert not isinstance(exc, WorkerStartError) and time.monotonic() < end, exc
