@@ -113,12 +113,24 @@ def _no_descriptors(fault: Fault, scene: Scene) -> None:
     """The application is at its limit of descriptors, or a few below; a worker dies at that moment, or a module is loaded."""
     victim = scene.world.pids("ready") if fault.how & 8 else []
     scene.errands.put(("load", fault.how | 1))
-    free = os.dup(0)
-    os.close(free)
-    with _lowered(resource.RLIMIT_NOFILE, free + fault.how % 8):
+    with few_descriptors(fault.how % 8):
         if victim:
             _send(victim[int(fault.pick * len(victim))], signal.SIGKILL)
         time.sleep(0.02 + fault.pick * 0.08)
+
+
+@contextmanager
+def few_descriptors(more: int) -> Iterator[None]:
+    """This process can open so many descriptors, and no more: every number below the limit is taken, but for these."""
+    taken, highest = [], max(map(int, os.listdir("/proc/self/fd")))
+    try:
+        while not taken or taken[-1] < highest:
+            taken.append(os.dup(0))
+        with _lowered(resource.RLIMIT_NOFILE, taken[-1] + 1 + more):
+            yield
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 @contextmanager

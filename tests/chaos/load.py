@@ -36,8 +36,8 @@ from .world import Gate, World
 PATIENCE = 30.0
 """Seconds after which a call is said to have no outcome; its deadline is a small part of that."""
 ANY: tuple[type[SandboxError], ...] = (WorkerLost, DeadlineExceeded, HostClosed, Overloaded, ProtocolError, MemoryLimit)
-"""How any call may end while faults are injected. ProtocolError: the worker answered what the function cannot return; MemoryLimit:
-a neighbour has all that its process may use."""
+"""How any call may end while faults are injected. ProtocolError: the worker answered what the function cannot return;
+MemoryLimit: a neighbour has all that its process may use."""
 REFUSED = (Overloaded, UnknownFunction)
 """Outcomes that say that nothing was started."""
 _loads = itertools.count(1)

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from sandboxhost import Host, SandboxError, WorkerStartError
 from sandboxhost.process import Process
 from sandboxhost.transport import Transport
+from tests.chaos.faults import few_descriptors
 from tests.chaos.leaks import belongings, left_behind
 
 from .conftest import MATH
-
-
-@contextmanager
-def only(more: int) -> Iterator[None]:
-    """So many descriptors can still be opened."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = []
-    while len(free) <= more:
-        free.append(os.dup(0))
-    for fd in free:
-        os.close(fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_process_starts_or_leaves_nothing() -> None:
     Process("spare").close()
     before, started = belongings(), []
     for more in range(10):
-        with only(more):
+        with few_descriptors(more):
             try:
                 process = Process("spare")
             except WorkerStartError as exc:
@@ -56,7 +38,7 @@ def test_an_endpoint_is_opened_or_leaves_nothing() -> None:
     before, opened = belongings(), []
     for more in range(6):
         worker = bytes([1, more]) * 8
-        with only(more):
+        with few_descriptors(more):
             try:
                 listener = transport.open_endpoint(worker)[1]
             except OSError as exc:
@@ -78,7 +60,7 @@ def test_a_worker_that_is_lost_meanwhile_is_replaced_when_there_are_some_again(m
         plugin = host.load(MATH)
         assert plugin.call("add", 1, 2) == 3
         (victim,) = host.statistics().workers
-        with only(more):
+        with few_descriptors(more):
             os.kill(victim.pid, signal.SIGKILL)
             time.sleep(0.4)
         end = time.monotonic() + 30
