@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ from .conftest import HELPED, MATH, PACKAGES
 
 
 @pytest.fixture(autouse=True)
-def warm() -> None:
-    """What is imported or opened once in a process is no leak."""
-    with Host(workers=1) as host:
-        host.load(MATH).call("nothing")
+def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is imported or opened once in a process is no leak, nor is what other processes have in /tmp."""
+    with tempfile.TemporaryDirectory(prefix="left-") as place:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        with Host(workers=1) as host:
+            host.load(MATH).call("nothing")
+        yield
 
 
 def test_after_a_busy_life(tmp_path: Path) -> None:
