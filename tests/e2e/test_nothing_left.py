@@ -26,8 +26,9 @@ from .conftest import HELPED, MATH, PACKAGES
 
 
 @pytest.fixture(autouse=True)
-def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def warm(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is imported or opened once in a process is no leak, nor is what other processes have in /tmp."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder stays where it was
     with tempfile.TemporaryDirectory(prefix="left-") as place:
         monkeypatch.setattr(tempfile, "tempdir", place)
         with Host(workers=1) as host:
