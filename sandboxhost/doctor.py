@@ -100,9 +100,10 @@ def _boot(process: Process, directories: Sequence[int]) -> tuple[str, str]:
     """A worker's level and words. Raises WorkerError, ProtocolError, OSError."""
     transport, identity = Transport(), b"\x01" + os.urandom(15)
     try:
-        endpoint, writable = transport.open_endpoint(identity), (True,) * len(directories)
-        options = WorkerOptions(endpoint, identity, 1, ProcessLimits().to_wire(), writable)
-        process.send(wire.encode([wire.Boot(options.encode())]), directories)
+        endpoint, listener = transport.open_endpoint(identity)
+        with listener:
+            options = WorkerOptions(endpoint, identity, 1, ProcessLimits().to_wire(), (True,) * len(directories))
+            process.send(wire.encode([wire.Boot(options.encode())]), [listener.fileno(), *directories])
         end = time.monotonic() + SECONDS
         while time.monotonic() < end and not process.reap(0.002):
             for _, frame in transport.receive():

@@ -109,9 +109,9 @@ class WorkerOptions(NamedTuple):
     """Options of BOOT."""
 
     endpoint: str
-    """Of the host's ROUTER socket."""
+    """Where the worker's DEALER socket is, and the host has connected to."""
     routing_id: bytes
-    """16 bytes: the worker's identity there."""
+    """16 bytes: the host's name for the worker."""
     threads: int
     limits: Mapping[str, Any]
     """ProcessLimits.to_wire()"""

@@ -152,7 +152,8 @@ class Stop(NamedTuple):
 # ---- host to process, on the lifeline ----
 
 class Boot(NamedTuple):
-    """First datagram to a worker; descriptors attached: the directories of WorkerOptions."""
+    """First datagram to a worker; descriptors attached: a listening socket, to which the host has connected, and the
+    directories of WorkerOptions."""
 
     options: bytes
     """options.WorkerOptions"""

@@ -129,7 +129,7 @@ def test_a_living_hosts_directory_is_not_removed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     mine = transport.Transport()
     try:
-        mine.open_endpoint(b"\1" * 16)
+        mine.open_endpoint(b"\1" * 16)[1].close()
         (folder,) = tmp_path.iterdir()
         os.utime(folder, (0, 0))
         transport.Transport().close()
