@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.bars import Bar, Counted
 from benchmarks.measurements import Measurements
 from benchmarks.probes import security_deadline as deadline
+from benchmarks.probes import security_lockdown as lockdown
 from benchmarks.probes import security_loss as loss
 from benchmarks.probes import security_shutdown as shutdown
 
@@ -21,4 +22,5 @@ SECURITY_ROWS: tuple[Bar | Counted, ...] = (
     *map(_most_late, deadline.KINDS),
     Bar(shutdown.CLOSE, lambda m: m.security_figure(shutdown.CLOSE), "s", 2.0),
     Bar(shutdown.GONE, lambda m: m.security_figure(shutdown.GONE), "s", 1.0),
+    Bar(lockdown.COST, lambda m: m.security_figure(lockdown.COST), "s", 0.005),
 )  # fmt: skip
