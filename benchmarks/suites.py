@@ -179,4 +179,5 @@ def security(options: Options) -> tuple[list[Probe], list[str]]:
         "Each kill meets two workers, one of them busy, and a warm spare; half of the callers wait in `call`, half for a future.",
         "A deadline is late by what passes until the exception is in the caller, beside another call in the same process.",
     ]
-    return [Probe(OURS, module, task) for module in ("security_loss", "security_deadline", "security_shutdown", "security_lockdown")], notes
+    kinds = ("loss", "deadline", "shutdown", "lockdown")
+    return [Probe(OURS, f"security_{kind}", task) for kind in kinds], notes
