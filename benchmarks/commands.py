@@ -20,6 +20,8 @@ SOURCES = ("native", "workers", "sandboxhost", "plugins_example", "setup.py", "p
 NOT_SOURCES = shutil.ignore_patterns("generated", "__pycache__", "*.so", "*.o", "_native.c", "*.egg-info")
 MODULES, QUICK_MODULES = 100_000, 500
 """Modules of the differential run."""
+WASMTIME_MODULES, ACTS, BUGS = 200_000, 40, 12
+"""Of the comparison with wasmtime; forbidden acts; planted bugs."""
 FAULTS, QUICK_FAULTS = 10_000, 200
 """Of the chaos run."""
 
@@ -119,3 +121,40 @@ def chaos(faults: int, wanted: int) -> tuple[int, int, int, str]:
         return 1, 0, wanted, f"the run ended with {done.returncode}"
     count, number = int(found[2]), int(found[3])
     return number if found[1] == "FAILED" else 0, count, wanted, f"{count:,} faults, {last.partition('seed 1: ')[2]}"
+
+
+def forbidden_acts() -> tuple[int, int, int, str]:
+    """(tests failed, acts tried, acts wanted, words): each test also fails when its layer is off."""
+    count = run([sys.executable, "-c", "from tests.lockdown.acts import ACTS; print(len(ACTS))"]).stdout.strip()
+    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lockdown"])
+    last = (done.stdout.strip().splitlines() or ["the run ended without a verdict"])[-1]
+    found = re.search(r"(\d+) passed", last)
+    if found is None or done.returncode != 0 or not count.isdecimal():
+        say(done.stdout.strip()[-2000:])
+        return 1, 0, ACTS, last
+    return 0, int(count), ACTS, f"{count} acts refused, {found[1]} tests passed"
+
+
+def wasmtime_differential(modules: int) -> tuple[int, int, int, str]:
+    """(differences, modules run, modules wanted, words), in a folder of its own, from the first seed."""
+    with tempfile.TemporaryDirectory() as place:
+        done = run([sys.executable, "-m", "tests.differential", "--wasmtime", "--modules", str(modules), "--out", place])
+    found = re.search(r": (\d+) modules on wasmtime and both tiers, (\d+) differences", done.stdout)
+    if found is None:
+        say((done.stdout + done.stderr).strip()[-2000:])
+        return 1, 0, WASMTIME_MODULES, "the run failed"
+    count, differences = int(found[1]), int(found[2])
+    return differences or int(done.returncode != 0), count, WASMTIME_MODULES, f"{count:,} modules, {differences} differences"
+
+
+def planted_bugs(quick: bool) -> tuple[int, int, int, str]:
+    """(bugs missed, bugs found, bugs wanted, words). quick: one bug."""
+    known = sorted(path.stem for path in (ROOT / "tests" / "fuzz" / "bugs").glob("*.patch"))
+    done = run([sys.executable, "-m", "tests.fuzz.planted", *(["--only", known[0]] if quick else [])])
+    found = re.search(r"(\d+) of (\d+) planted bugs found", done.stdout)
+    if found is None:
+        say((done.stdout + done.stderr).strip()[-2000:])
+        absent = done.returncode == 2
+        return int(not absent), 0, BUGS, "clang with libFuzzer was not found" if absent else "the run failed"
+    count, planted = int(found[1]), int(found[2])
+    return planted - count, count, BUGS, f"{count} of {planted} found"

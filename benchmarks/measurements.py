@@ -176,3 +176,15 @@ class Measurements:
     def chaos(self) -> tuple[int, int, int, str]:
         """See commands.chaos."""
         return commands.chaos(commands.QUICK_FAULTS if self.quick else commands.FAULTS, commands.FAULTS)
+
+    def forbidden_acts(self) -> tuple[int, int, int, str]:
+        """See commands.forbidden_acts."""
+        return commands.forbidden_acts()
+
+    def wasmtime_differential(self) -> tuple[int, int, int, str]:
+        """See commands.wasmtime_differential."""
+        return commands.wasmtime_differential(commands.QUICK_MODULES if self.quick else commands.WASMTIME_MODULES)
+
+    def planted_bugs(self) -> tuple[int, int, int, str]:
+        """See commands.planted_bugs. With --quick only one."""
+        return commands.planted_bugs(self.quick)

@@ -172,12 +172,14 @@ def memory(options: Options) -> tuple[list[Probe], list[str]]:
     return [Probe(OURS, "memory_ours", task)], notes
 
 
+SECURITY = tuple(f"security_{kind}" for kind in ("loss", "deadline", "shutdown", "attacks", "lockdown", "round_trip"))
+
+
 def security(options: Options) -> tuple[list[Probe], list[str]]:
-    """Ours alone: workers killed, deadlines reached, hosts ended."""
+    """Ours alone: workers killed, deadlines reached, hosts ended, workers that attack, the lock-down on and off."""
     task = options.ours
     notes = [
         "Each kill meets two workers, one of them busy, and a warm spare; half of the callers wait in `call`, half for a future.",
         "A deadline is late by what passes until the exception is in the caller, beside another call in the same process.",
     ]
-    kinds = ("loss", "deadline", "shutdown", "lockdown")
-    return [Probe(OURS, f"security_{kind}", task) for kind in kinds], notes
+    return [Probe(OURS, module, task) for module in SECURITY], notes
