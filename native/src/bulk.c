@@ -1,11 +1,12 @@
-/* Bulk operations on memories, in steps: bounds are checked before anything is written, an interrupt waits for one step at most.
+/* Bulk operations on memories, large ones in steps: bounds are checked before anything is written; up to WHOLE bytes are written all
+ * or not at all; of a larger operation an interrupt waits for the step that it meets, or for the last WHOLE bytes.
  * v: the guest's operands {to, value or from, count}; after an interrupt they are what is left to do, so that the instruction may be
  * tried again. Paid for by length before it runs; what is left is given back. */
 #include <string.h>
 #include "engine_state.h"
 #include "store_internal.h"
 
-enum { STEP = 1 << 20 };
+enum { STEP = 1 << 20, WHOLE = 8 << 20 }; /* 0.1 and 1 ms; some 4 ms where the pages are new */
 
 static bool interrupted(sbx_call_engine *engine, const sbx_instance *in, u64 left)
 {
@@ -21,7 +22,7 @@ u32 sbx_bulk_fill(sbx_call_engine *engine, const sbx_instance *in, const sbx_mem
     u64 to = (u32)v[0], count = (u32)v[2];
     if (!sbx_memory_contains(memory, to, count))
         return SBX_TRAP_MEMORY_BOUNDS;
-    for (; count > STEP; to += STEP) {
+    for (; count > WHOLE; to += STEP) {
         memset(memory->base + to, (u8)v[1], STEP);
         count -= STEP;
         if (interrupted(engine, in, count)) {
@@ -40,7 +41,7 @@ u32 sbx_bulk_copy(sbx_call_engine *engine, const sbx_instance *in, const sbx_mem
     if (!sbx_memory_contains(target, to, count) || !sbx_memory_contains(source, from, count))
         return SBX_TRAP_MEMORY_BOUNDS;
     bool backward = to > from; /* the last step first, in case they overlap */
-    while (count > STEP) {
+    while (count > WHOLE) {
         count -= STEP;
         u64 at = backward ? count : 0;
         memmove(target->base + to + at, source->base + from + at, STEP);

@@ -48,7 +48,8 @@ def contents(instance: Any) -> bytes:
 
 @pytest.mark.parametrize(("to", "from_", "count"), [
     (0, 5 * MIB + 3, 9 * MIB + 1), (5 * MIB + 3, 0, 9 * MIB + 1), (1, 0, 3 * MIB), (0, 1, 3 * MIB), (7, 7, 2 * MIB + 1),
-    (12 * MIB, 0, MIB), (12 * MIB, 0, MIB + 1), (SIZE - 2 * MIB, 1, 2 * MIB),
+    (12 * MIB, 0, MIB), (12 * MIB, 0, MIB + 1), (SIZE - 2 * MIB, 1, 2 * MIB), (0, 1, 8 * MIB), (1, 0, 8 * MIB + 1),
+    (1, 0, SIZE - 1), (0, 1, SIZE - 1),
 ])  # fmt: skip
 def test_copies_of_several_steps(store: Store, to: int, from_: int, count: int) -> None:
     instance = make(store)
