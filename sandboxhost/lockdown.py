@@ -53,7 +53,7 @@ def _verify_threads(pid: int, level: str) -> None:
                     raise ProtocolError(f"level {level!r}: thread {thread} has {name.decode()} {fields[name].decode()}")
             found += 1
     except OSError as exc:
-        raise WorkerStartError(f"/proc does not show process {pid}, so its lock-down cannot be seen: {exc.strerror}") from None
+        raise WorkerStartError(f"/proc does not show process {pid}, so its lock-down cannot be seen: {exc.strerror}") from exc
     if not found:
         raise ProtocolError(f"level {level!r}: no thread can be looked at")
 

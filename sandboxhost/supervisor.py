@@ -96,7 +96,8 @@ class Supervisor:
             try:
                 lockdown.check(worker.process.pid, said.level, said.missing, self._minimum_level)
             except WorkerStartError as exc:
-                self.pools.refuse(routing_id, str(exc))
+                if not _passes(exc.__cause__):  # the next one would be no better
+                    self.pools.refuse(routing_id, str(exc))
                 raise ProtocolError(str(exc)) from None
 
     def tick(self, now: float) -> Changes:
@@ -126,7 +127,7 @@ class Supervisor:
                 self._boot(worker, domain)
         except (WorkerError, OSError) as exc:
             error = exc if isinstance(exc, OSError) else exc.__cause__
-            self.pools.start_failed(domain, str(exc), now, isinstance(error, OSError) and error.errno in _PASSING)
+            self.pools.start_failed(domain, str(exc), now, _passes(error))
             return
         (self.spares if domain is None else self.workers)[routing_id] = worker
         self.pools.started(routing_id, domain, now)
@@ -241,6 +242,11 @@ class Supervisor:
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
 """What the application or the machine may have again in a moment: descriptors, memory, room."""
 _SIGNALS: dict[int, Loss] = {signal.SIGSYS: Loss.ESCAPE, signal.SIGTERM: Loss.KILLED}
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether trying again later makes sense."""
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def _kernel_oom_kills() -> int:

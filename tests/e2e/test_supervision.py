@@ -215,7 +215,7 @@ def test_workers_are_renewed_without_a_call_lost_and_without_a_moment_with_fewer
     with Host(workers=3, threads=1, supervision=Supervision(watch_seconds=0.02, **rules)) as host:
         plugin = spinning(host)
         running = plugin.submit("spin")  # while it does, the watch looks often
-        wait_for(lambda: all(w.state == "ready" for w in workers(host).values()), "all are ready")
+        wait_for(lambda: sum(w.state == "ready" for w in workers(host).values()) >= 3, "three are ready")
         first, end = set(workers(host)), time.monotonic() + 30
         while host.statistics().workers_recycled < 2:
             assert [future.result(20) for future in [plugin.submit("add", 1, 1) for _ in range(9)]] == [2] * 9
