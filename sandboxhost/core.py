@@ -358,7 +358,11 @@ class Core:
             if worker is not None and shm.HAVE_MEMFD:
                 try:
                     made = Exchange()
-                    worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [made.fd])
+                    try:
+                        worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [made.fd])
+                    except BaseException:
+                        made.close()
+                        raise
                     self._exchanges[worker_id] = made
                 except (OSError, WorkerError) as exc:
                     logger.warning("worker %d gets no shared memory of %d bytes: %s", worker.process.pid, SIZE, exc)

@@ -50,7 +50,9 @@ class Line:
             os.close(self.waker)
 
     def send(self, frame: bytes) -> None:
-        """One datagram. Raises Unreachable: nothing was sent."""
+        """One datagram. Raises Unreachable: nothing was sent, because it is too long for one, or the worker does not take it."""
+        if len(frame) > MAX_DATAGRAM:
+            raise Unreachable(f"{len(frame)} bytes")
         try:
             self._socket.send(frame, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError as exc:

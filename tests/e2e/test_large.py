@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandboxhost import Host, Limits, PayloadTooLarge, WorkerLost, exchange
+from sandboxhost import Host, Limits, PayloadTooLarge, WorkerError, WorkerLost, exchange
 from sandboxhost.core import Core
+from sandboxhost.process import Process
 
 from .conftest import wat
 
@@ -110,3 +113,29 @@ def test_a_lost_worker_takes_its_exchange_along() -> None:
         assert isinstance(lost.exception(60), WorkerLost)
         assert plugin.run(stdin=data).stdout == data
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_an_exchange_that_its_worker_does_not_take_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the worker has just died: the call goes on without, and nothing stays open."""
+    send = Process.send
+
+    def refuse(self: Process, data: bytes, fds: Sequence[int] = ()) -> None:
+        if b"exchange" in data:
+            raise WorkerError("the lifeline is closed")
+        send(self, data, fds)
+
+    def exchanges() -> list[str]:
+        folder = Path("/proc/self/fd")
+        return [link for name in os.listdir(folder) if "sandboxhost:exchange" in (link := linked(folder / name))]
+
+    def linked(path: Path) -> str:
+        try:
+            return os.readlink(path)
+        except OSError:  # the listing's own descriptor
+            return ""
+
+    with Host(workers=1) as host:
+        plugin, before = host.load(COPY), exchanges()
+        monkeypatch.setattr(Process, "send", refuse)
+        assert plugin.run(stdin=pattern(100_000)).stdout == pattern(100_000)
+        assert exchanges() == before
