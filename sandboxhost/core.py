@@ -41,7 +41,6 @@ __all__ = ["Core"]
 
 STOP_SECONDS = 1.0
 """What workers get to end by themselves when the host closes."""
-Clock = Callable[[], float]
 _ROUNDS = 8
 """Portions of what has arrived that are routed in one go, before anything is delivered."""
 _DATAGRAMS = 1000
@@ -352,21 +351,22 @@ class Core:
 
     def _exchange(self, worker_id: bytes) -> Exchange | None:
         """The worker's; made, and told to it, with the first command."""
-        if worker_id not in self._exchanges:
-            self._exchanges[worker_id] = None
-            worker = self._supervisor.workers.get(worker_id)
-            if worker is not None and shm.HAVE_MEMFD:
-                try:
-                    made = Exchange()
-                    try:
-                        worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [made.fd])
-                    except BaseException:
-                        made.close()
-                        raise
-                    self._exchanges[worker_id] = made
-                except (OSError, WorkerError) as exc:
-                    logger.warning("worker %d gets no shared memory of %d bytes: %s", worker.process.pid, SIZE, exc)
-        return self._exchanges[worker_id]
+        if worker_id in self._exchanges:
+            return self._exchanges[worker_id]
+        self._exchanges[worker_id] = made = None
+        worker = self._supervisor.workers.get(worker_id)
+        if worker is None or not shm.HAVE_MEMFD:
+            return None
+        try:
+            made = Exchange()
+            worker.process.send(wire.encode([wire.Descriptors("exchange", 0, 1)]), [made.fd])
+        except (OSError, WorkerError) as exc:
+            logger.warning("worker %d gets no shared memory of %d bytes: %s", worker.process.pid, SIZE, exc)
+            if made is not None:
+                made.close()
+            return None
+        self._exchanges[worker_id] = made
+        return made
 
     def _drop_exchange(self, worker_id: bytes) -> None:
         exchange = self._exchanges.pop(worker_id, None)
@@ -429,9 +429,9 @@ class Core:
             self._wake()
 
     def _pump_line(self, line: Line, later: list[Finish | InvokeHost]) -> None:
-        """Reads a line that nobody reads: what a caller left behind that gave up."""
+        """Takes in what a line has brought."""
         for _ in range(_DATAGRAMS):
-            if line.leader is not None or not (frame := line.receive()):
+            if not (frame := line.receive()):
                 return
             self._take_in(line.worker.routing_id, frame, later)
 
@@ -513,7 +513,8 @@ class Core:
                 later += self._look_at(watched[fd], fd, poll, watched)
         later += self._carry_out(self._oversight.round(poll, watched, time.monotonic()))
         for line in self._lines.of.values():
-            self._pump_line(line, later)
+            if line.leader is None:  # nobody reads it: what a caller left behind that gave up
+                self._pump_line(line, later)
         later += self._carry_out(self._router.tick(time.monotonic()))
         self._pump(later)
         more = 0.0 if self._transport.more else None
@@ -540,14 +541,12 @@ class Core:
         later: list[Finish | InvokeHost] = []
         self._pump(later)  # what it said before it died
         line = self._lines.of.get(worker.routing_id)
-        for _ in range(_DATAGRAMS if line is not None else 0):
-            if line is None or not (frame := line.receive()):
-                break
-            self._take_in(worker.routing_id, frame, later)
+        if line is not None:
+            self._pump_line(line, later)
         self._lines.remove(worker)
         self._drop_exchange(worker.routing_id)
         pid = process.pid
-        reason, kind = self._supervisor.ended(worker, now)
-        logger.log(logging.INFO if kind is Loss.HOST else logging.WARNING, "worker %d ended: %s: %s", pid, kind, reason)
+        reason, kind, told = self._supervisor.ended(worker, now)
+        logger.log(logging.INFO if kind is Loss.HOST else logging.WARNING, "worker %d ended: %s: %s", pid, kind, told)
         later += self._carry_out(self._router.worker_lost(worker.routing_id, reason, now, kind))
         return later

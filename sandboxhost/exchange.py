@@ -9,12 +9,10 @@ from typing import NamedTuple
 from . import shm
 from .errors import ProtocolError
 
-__all__ = ["SHARED_BYTES", "SIZE", "Exchange", "Region"]
+__all__ = ["SIZE", "Exchange", "Region"]
 
 SIZE = 64 * 2**20
 """Bytes of one worker's exchange; pages that nobody has touched cost nothing."""
-SHARED_BYTES = 16 * 2**10
-"""Input from this size on travels in the exchange."""
 ROOM = 2**20
 """Room for a command's output, at least; more is made for one with large input. Output that does not fit travels in messages."""
 KEPT = 4 * 2**20

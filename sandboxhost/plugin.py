@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING, Any
 from .calls import Binding, CallFuture, FutureEvents, Waiter
 from .engine import Export, ModuleDescription
 from .errors import PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
-from .exchange import SHARED_BYTES
 from .grants import Grants
 from .host_functions import current_call
 from .limits import Limits
@@ -19,6 +18,7 @@ from .options import RunOptions
 from .router import CallSpec, Finish
 from .statistics import Usage
 from .values import ExternKind, FunctionType, ValueType, pack, unpack
+from .wire import SHARED_BYTES
 
 if TYPE_CHECKING:
     from .host import Backend

@@ -190,10 +190,12 @@ class Supervisor:
             worker.ready_at = now
             self.pools.ready(routing_id, now)
 
-    def ended(self, worker: WorkerProcess, now: float) -> tuple[str, Loss]:
-        """Call it when the process was reaped: closes it, arranges for a new one, returns how it ended and why."""
+    def ended(self, worker: WorkerProcess, now: float) -> tuple[str, Loss, str]:
+        """Call it when the process was reaped: closes it, arranges for a new one. Returns how it ended, why, and the first with
+        its last words, which callers need not hear."""
         words = worker.process.last_words()
         reason, kind = worker.reason, self._kind(worker)
+        told = f"{reason}{': ' if words else ''}{words}"
         worker.process.close()
         self._transport.close_endpoint(worker.routing_id)
         self.workers.pop(worker.routing_id, None)
@@ -201,10 +203,10 @@ class Supervisor:
         if not self.stopping:
             before = self.pools.lost_workers
             status = worker.process.status
-            self.pools.lost(worker.routing_id, f"{reason}{': ' if words else ''}{words}", status is not None and status < 0, now)
+            self.pools.lost(worker.routing_id, told, status is not None and status < 0, now)
             if self.pools.lost_workers > before:
                 self.losses[kind] = self.losses.get(kind, 0) + 1
-        return reason, kind
+        return reason, kind, told
 
     def _kind(self, worker: WorkerProcess) -> Loss:
         status = worker.process.status

@@ -49,14 +49,16 @@ class Transport:
 
     def __init__(self) -> None:
         self.sends = 0
-        """Frames sent; after a send the descriptor does not tell of what arrived before it."""
+        """What was told to libzmq: after it the descriptor does not tell of what arrived before."""
         self.more = False
         """There may be more to receive than the last portion."""
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
-        self._endpoints: dict[bytes, tuple[str, int]] = {}
-        """By worker: its endpoint, and the descriptor of its directory; -1 when that is gone: the worker has connected."""
+        self._connections: dict[bytes, str] = {}
+        """By worker, whose id is libzmq's name for the connection: the endpoint of each that was not closed from here."""
+        self._directories: dict[bytes, tuple[str, int]] = {}
+        """By worker that has said nothing yet: its endpoint, and the descriptor of its directory."""
         self._incoming: dict[bytes, Incoming] = {}
-        """By worker, whose id is libzmq's name for the connection: those that are there."""
+        """By worker: the connections that are there."""
         try:
             self._socket = self._context.socket(zmq.STREAM)
             for option, value in (
@@ -93,31 +95,30 @@ class Transport:
                 listener.close()
             _remove(endpoint, held)
             raise OSError(exc.errno, f"cannot open {endpoint}: {exc}") from None
-        self._endpoints[worker] = endpoint, held
+        self._connections[worker] = endpoint
+        self._directories[worker] = endpoint, held
+        self.sends += 1
         return endpoint, listener
 
     def connected(self, worker: bytes) -> None:
         """The worker has said something: its endpoint's directory is not needed any more."""
-        endpoint, held = self._endpoints.get(worker, ("", -1))
-        if held >= 0:
-            _remove(endpoint, held)
-            self._endpoints[worker] = endpoint, -1
+        if worker in self._directories:
+            _remove(*self._directories.pop(worker))
 
     def close_endpoint(self, worker: bytes) -> None:
         """The worker is gone: its endpoint and its connection are closed."""
         self.mute(worker)
         self.connected(worker)
-        endpoint, _ = self._endpoints.pop(worker, ("", -1))
-        if endpoint:
-            try:
-                self._socket.disconnect(endpoint)
-            except zmq.ZMQError:
-                pass  # gone already
 
     def mute(self, worker: bytes) -> None:
         """Closes the connection: nothing more is taken from this worker, which is about to be killed."""
-        if self._incoming.pop(worker, None) is not None:
-            self._write(worker, b"")  # libzmq delivers nothing of it after this
+        # Once a connection, and not by an empty message, STREAM's own way: that frees the session but not libzmq's entry of the
+        # endpoint, and when a later connection's session has got the same address, `disconnect` would end that one.
+        self._incoming.pop(worker, None)
+        endpoint = self._connections.pop(worker, "")
+        if endpoint:
+            self.sends += 1
+            self._socket.disconnect(endpoint)  # libzmq delivers nothing of it after this
 
     def send(self, worker: bytes, body: bytes) -> None:
         """Queues one frame. Raises Unreachable: nothing was queued."""
@@ -161,7 +162,7 @@ class Transport:
         return arrived
 
     def _came_or_went(self, worker: bytes) -> None:
-        if self._incoming.pop(worker, None) is None and self._endpoints.get(worker, ("", -1))[1] >= 0:
+        if self._incoming.pop(worker, None) is None and worker in self._directories and worker in self._connections:
             self._incoming[worker] = Incoming(MAX_FRAME_TO_HOST)
             self.sends += 1
             self._write(worker, OPENING)
@@ -170,10 +171,9 @@ class Transport:
         """Closes the socket and removes what is left of directories; waits for ZeroMQ's own thread."""
         self._socket.close(linger=0)
         self._context.destroy(linger=0)
-        for endpoint, held in self._endpoints.values():
-            if held >= 0:
-                _remove(endpoint, held)
-        self._endpoints.clear()
+        for endpoint, held in self._directories.values():
+            _remove(endpoint, held)
+        self._directories.clear()
 
 
 def _remove(endpoint: str, held: int) -> None:

@@ -37,6 +37,8 @@ MAX_MESSAGES = 4096
 """Messages of a larger frame to the host."""
 MAX_TEXT_BYTES = 64 * 2**10
 """Bytes of one text field, export names included."""
+SHARED_BYTES = 16 * 2**10
+"""From this size on a command's stdin and stdout travel in the exchange (exchange.py), where there is one."""
 MAX_DATAGRAM = 64 * 2**10
 """Bytes of one lifeline datagram."""
 MAX_DETAIL = 32 * 2**10

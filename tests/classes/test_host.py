@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandboxhost import Host, WorkerLost, exchange, wire
+from sandboxhost import Host, WorkerLost, wire
 from sandboxhost.core import Core
 from sandboxhost.errors import PayloadTooLarge, WorkerError
 from sandboxhost.limits import Limits
@@ -138,7 +138,7 @@ def test_payload_limit_of_values_plus_minus_one_byte(host: Host, field: str) -> 
                 assert (caught.value.limit, caught.value.allowed) == (field, bytes_)
 
 
-@pytest.mark.parametrize("size", [10, *(exchange.SHARED_BYTES + d for d in (-1, 0, 1)), 2**20, 2**20 + 1])
+@pytest.mark.parametrize("size", [10, *(wire.SHARED_BYTES + d for d in (-1, 0, 1)), 2**20, 2**20 + 1])
 def test_payload_limit_of_output_plus_minus_one_byte(host: Host, size: int) -> None:
     """Also where output changes its way: in messages, in shared memory, in both."""
     data = os.urandom(size)
@@ -163,7 +163,7 @@ def test_payload_limit_of_input_plus_minus_one_byte(host: Host) -> None:
             assert (error.limit, error.allowed) == ("argument_bytes", bytes_)
             return False
 
-    base = exchange.SHARED_BYTES
+    base = wire.SHARED_BYTES
     beside = next(n for n in range(200) if accepted(base + n, bytes(base)))
     for size in (base + 1, 100_000):
         assert [accepted(size + beside + d, os.urandom(size)) for d in (-1, 0, 1)] == [False, True, True]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sandboxhost import Host, exchange, wire
+from sandboxhost import Host, wire
 from sandboxhost.limits import Limits
 from sandboxhost.values import FunctionType
 from sandboxworker.call_engine import CallEngine
@@ -178,5 +178,5 @@ def test_data_of_one_call_in_memory_that_host_and_worker_share() -> None:
             assert plugin.run(stdin=secret).stdout == secret
             assert other.run(stdin=b"").stdout == b""
             assert other.run(stdin=b"abc").stdout == b"abc"
-            large = b"x" * exchange.SHARED_BYTES
+            large = b"x" * wire.SHARED_BYTES
             assert other.run(stdin=large).stdout == large

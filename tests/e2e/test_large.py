@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sandboxhost import Host, Limits, PayloadTooLarge, WorkerError, WorkerLost, exchange
+from sandboxhost import Host, Limits, PayloadTooLarge, WorkerError, WorkerLost, exchange, wire
 from sandboxhost.core import Core
 from sandboxhost.process import Process
 
@@ -43,7 +43,7 @@ def pattern(size: int) -> bytes:
     return (b"".join(n.to_bytes(4, "little") for n in range(4096)) * (size // 16384 + 1))[:size]
 
 
-@pytest.mark.parametrize("size", [0, 1, exchange.SHARED_BYTES - 1, exchange.SHARED_BYTES, 100_001, 2**20, 5 * 2**20 + 3])
+@pytest.mark.parametrize("size", [0, 1, wire.SHARED_BYTES - 1, wire.SHARED_BYTES, 100_001, 2**20, 5 * 2**20 + 3])
 def test_the_same_bytes_come_back(host: Host, size: int) -> None:
     plugin = host.load(COPY)
     data = pattern(size)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandboxhost import values
+from sandboxhost import values, wire
 from sandboxhost.errors import (
     GuestExit,
     LinkError,
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 HostCall = Callable[[int, bytes], bytes]
 """Calls the application's function number N of LoadOptions.functions with packed arguments; returns packed results."""
-SHARED_BYTES = 16 * 2**10
-"""Output from this size on stays in the memory that is shared with the host."""
 Output = Callable[[int, bytes], None]
 """Takes what the guest wrote to stream 1 or 2."""
 
@@ -380,7 +378,7 @@ class Instance:
         allowed = left = self.plugin.limits.output_bytes
         cut_off = False
         lent = self._wasi.lent_output(STDOUT) if job.shared is not None else 0
-        if job.shared is not None and lent >= SHARED_BYTES:
+        if job.shared is not None and lent >= wire.SHARED_BYTES:
             job.said(job.shared.told(lent))
             left -= lent
             streams: tuple[int, ...] = (STDERR,)
