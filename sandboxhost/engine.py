@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from . import lockdown, shm, wire
+from . import lockdown, shm, wire, wire_types
 from .errors import HostClosed, LimitExceeded, PayloadTooLarge, ProtocolError, WorkerError, WorkerLost, printable
 from .limits import Limits
 from .lockdown import DEFAULT_MINIMUM
@@ -294,11 +294,11 @@ def _describe(messages: list[Any]) -> ModuleDescription:
     customs: list[wire.ModuleCustom] = []
     for message in messages[1:-1]:
         if isinstance(message, wire.ModuleImport):
-            imports.append(Import(message.module, message.name, ExternKind(message.kind), wire.extern_type(message)))
+            imports.append(Import(message.module, message.name, ExternKind(message.kind), wire_types.type_of(message)))
         elif isinstance(message, wire.ModuleExport):
             if message.name in exports:
                 raise ProtocolError(f"ModuleExport.name: {message.name!r} comes twice")
-            exports[message.name] = Export(message.name, ExternKind(message.kind), wire.extern_type(message))
+            exports[message.name] = Export(message.name, ExternKind(message.kind), wire_types.type_of(message))
         elif isinstance(message, wire.ModuleMemory):
             memories.append(MemoryType(message.minimum, None if message.maximum < 0 else int(message.maximum)))
         elif isinstance(message, wire.ModuleCustom):

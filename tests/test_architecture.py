@@ -16,7 +16,7 @@ WORKER = ROOT / "workers" / "sandboxworker"
 HOST = ROOT / "sandboxhost"
 
 # Pure: values and rules, no input or output, no process. The worker may import these of the host's modules, and no others.
-PURE = {"errors", "grants", "limits", "options", "statistics", "values", "wire"}
+PURE = {"errors", "grants", "limits", "options", "statistics", "values", "wire", "wire_types"}
 # The one door from the host to the core: the in-process mode, which an application asks for by name.
 IN_PROCESS = "inprocess.py"
 # The one file that touches cffi's objects.

@@ -1,4 +1,4 @@
-"""`python -m tests.variants [NAME …]`: builds the core in other ways and runs the tests and the official suite on each build.
+"""`python -m tests.variants [NAME …]`: builds the core in other ways and runs its tests and the official suite on each build.
 
     sanitize   AddressSanitizer and UndefinedBehaviorSanitizer
     hostile    an allocator that always moves, tiny stacks, every assertion
@@ -6,7 +6,9 @@
     clang      built by clang, where clang is found
     aarch64    compiled for aarch64, which needs the portable dispatch; nothing is run
 
-Each build is installed into a folder of its own under build/variants; the tree's own extension stays as it is.
+Each build is installed into a folder of its own under build/variants; the tree's own extension stays as it is. What is run is
+every test in which the core's code runs in a way that could depend on its build; what only looks at host and processes around
+it (router, pools, supervision, transport, chaos) is not repeated.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "variants"
 
+_WHOLE = ("classes", "differential", "examples", "fuzz", "lockdown", "native", "spectest", "tiers", "wasi", "wast", "workers")
+_END_TO_END = ("bad_input", "calls", "command_line", "grants", "host_functions", "large", "lines", "map")
+TESTS = (*(f"tests/{name}" for name in _WHOLE), *(f"tests/e2e/test_{name}.py" for name in _END_TO_END))
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -34,7 +40,7 @@ class Variant:
     name: str
     build: Mapping[str, str]
     """Environment of the build."""
-    tests: Sequence[str] = ("-m", "not real")
+    tests: Sequence[str] = TESTS
     run: Mapping[str, str] = field(default_factory=dict)
     """Environment of the tests."""
 
@@ -67,7 +73,7 @@ def variants() -> dict[str, Variant]:
     if shutil.which("clang"):
         # The audit is of the default compiler's code: clang calls the C library to round, and saves registers where gcc does not.
         audit = "tests/native/test_dispatch_audit.py::test_hot_handlers_neither_call_nor_push"
-        known.append(Variant("clang", {"CC": "clang"}, ("-m", "not real", "--deselect", audit)))
+        known.append(Variant("clang", {"CC": "clang"}, (*TESTS, "--deselect", audit)))
     else:
         print("*** clang was NOT found, so the build with clang was NOT checked.", file=sys.stderr)
     return {variant.name: variant for variant in known}

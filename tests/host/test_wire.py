@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxhost import errors, options, wire
+from sandboxhost import errors, options, wire, wire_types
 from sandboxhost.errors import ProtocolError, SandboxError
 from sandboxhost.statistics import Usage
 from sandboxhost.values import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
@@ -183,9 +183,9 @@ def test_a_failure_with_a_large_detail_is_cut_or_refused() -> None:
 )
 def test_extern_types_come_back(pair: tuple[ExternKind, Any]) -> None:
     kind, type_ = pair
-    message = wire.ModuleExport("name", *wire.extern_fields(kind, type_))
+    message = wire.ModuleExport("name", *wire_types.fields(kind, type_))
     (decoded,) = wire.decode(wire.encode([message]), Direction.FROM_COMPILER)
-    assert wire.extern_type(decoded) == type_
+    assert wire_types.type_of(decoded) == type_
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_extern_types_come_back(pair: tuple[ExternKind, Any]) -> None:
 )
 def test_extern_types_that_do_not_exist_are_refused(message: wire.ModuleExport) -> None:
     with pytest.raises(ProtocolError, match="ModuleExport"):
-        wire.extern_type(message)
+        wire_types.type_of(message)
 
 
 RECORDS: list[Any] = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandboxhost import options, shm, wire
+from sandboxhost import options, shm, wire, wire_types
 from sandboxhost.errors import DecodeError, LimitExceeded, ProtocolError, UnknownFunction, ValidationError, WorkerError
 from sandboxhost.limits import Limits
 from sandboxhost.process import Process
@@ -76,7 +76,7 @@ def test_image_and_description() -> None:
     assert kinds[0] is wire.ModuleFigures and kinds[-1] is wire.Compiled
     figures = messages[0]
     assert (figures.functions, figures.globals, figures.memories, figures.tables, figures.has_start) == (3, 1, 1, 1, True)
-    types = {m.name: wire.extern_type(m) for m in messages if isinstance(m, wire.ModuleImport | wire.ModuleExport)}
+    types = {m.name: wire_types.type_of(m) for m in messages if isinstance(m, wire.ModuleImport | wire.ModuleExport)}
     assert types == {
         "log": FunctionType((I32, ValueType.F64), (I64,)), "base": GlobalType(I32, True), "memory": MemoryType(1, 9),
         "table": TableType(ValueType.EXTERNREF, 2), "add": FunctionType((I32, I32), (I32,)),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, cast
 
-from sandboxhost import options, wire
+from sandboxhost import options, wire, wire_types
 from sandboxhost.errors import LimitExceeded, MemoryLimit, ProtocolError, SandboxError, UnknownFunction, printable
 from sandboxhost.limits import Limits, ProcessLimits
 
@@ -101,9 +101,9 @@ def _compile(asked: options.CompileOptions, limits: Limits, source: int, targets
         image.start is not None,
     )
     for item in image.imports:
-        yield wire.ModuleImport(item.module, item.name, *wire.extern_fields(item.kind, item.type))
+        yield wire.ModuleImport(item.module, item.name, *wire_types.fields(item.kind, item.type))
     for export in image.exports:
-        yield wire.ModuleExport(export.name, *wire.extern_fields(export.kind, export.type))
+        yield wire.ModuleExport(export.name, *wire_types.fields(export.kind, export.type))
     for memory in image.memories:
         yield wire.ModuleMemory(memory.minimum, _signed(memory.maximum))
     for custom in image.custom_sections:
