@@ -166,8 +166,11 @@ static int wait_for_one(sbx_line *line)
     while (!found) {
         if (poll(both, 2, -1) < 0 && errno != EINTR)
             return -1;
-        if (both[1].revents)
+        if (both[1].revents) {
+            uint64_t count; /* who wakes says so before he writes; left there, it would never let anybody sleep again */
+            (void)!read(line->waker, &count, sizeof count);
             return -2;
+        }
         if (both[0].revents)
             found = look(line);
     }

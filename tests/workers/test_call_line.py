@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 import time
@@ -425,3 +426,12 @@ def _eventually(condition: Any) -> None:
     while not condition() and time.monotonic() < end:
         time.sleep(0.001)
     assert condition()
+
+
+def test_a_wake_up_that_comes_in_two_halves_lets_the_leader_sleep_again(bench: Bench) -> None:
+    """The flag was seen, and the descriptor is written to after that: it must not stay readable."""
+    _eventually(lambda: bench.pool._leader is not None)
+    assert bench.pool._leader is not None
+    waker = bench.pool._leader.calls._waker
+    os.eventfd_write(waker, 1)
+    _eventually(lambda: not select.select([waker], [], [], 0)[0])

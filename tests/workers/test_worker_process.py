@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -474,9 +476,6 @@ def test_the_basic_sandbox_from_outside(own_worker: WorkerDriver) -> None:
 
 def test_only_the_host_starts_it() -> None:
     """By hand there is no lifeline: wrong usage is said, and a missing host is noticed."""
-    import subprocess
-    import sys
-
     env = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-m", "sandboxworker"], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 2 and "Started by sandboxhost" in done.stderr
@@ -564,3 +563,17 @@ def test_parts_of_an_exchange_that_are_not_there(own_worker: WorkerDriver) -> No
     for part in ((0, 65537, 65537, 0), (65536, 1, 65537, 0), (0, 10, 4096, 61441), (2**62, 2**62, 0, 0), (0, 100, 50, 10)):
         assert "in an exchange of 65536" in run(*part).text
     assert isinstance(run(0, 10, 4096, 61440), wire.Result)
+
+
+def test_a_thread_that_fails_ends_the_process_and_says_why() -> None:
+    """Else its calls, or all deadlines, would be waited for in vain."""
+    program = """
+import threading, time
+from sandboxworker import loop
+threading.excepthook = loop.thread_failed
+def fail(): raise LookupError("an error of our own")
+threading.Thread(target=fail).start()
+time.sleep(60)"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert ended.returncode == 70 and "LookupError: an error of our own" in ended.stderr

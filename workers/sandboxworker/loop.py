@@ -320,6 +320,13 @@ def _encoded(batch: list[Any]) -> list[bytes]:
         return frames
 
 
+def thread_failed(failure: threading.ExceptHookArgs) -> NoReturn:
+    """An error of our own in a thread ends the process: calls would wait for the lost thread, or their deadlines, for ever."""
+    kind, value, trace, _ = failure
+    sys.stderr.write("".join(traceback.format_exception(kind, value, trace)))
+    os._exit(70)
+
+
 def run(spare: bool = False) -> int:
     """The role, from bootstrap to the end. Returns the exit code: 0 after STOP, 70 for an error of our own, 71 when the host
     is gone. spare: says when it is ready for BOOT, which may come much later.
@@ -341,6 +348,7 @@ def run(spare: bool = False) -> int:
         granted = None if boot.directories is None else tuple(zip(directories, boot.directories, strict=True))
         endpoint = lock_down.confine(ProcessLimits.from_wire(boot.limits), granted, boot.endpoint)
         close_all(directories)
+        threading.excepthook = thread_failed
         watchdog.start()
         loop = Loop(boot, endpoint, listener, lifeline, gate)
         lock_down.seal("WORKER" if granted == () else "FILES")
