@@ -43,20 +43,21 @@ if TYPE_CHECKING:
     from .limits import Limits, ProcessLimits
     from .manifest import Manifest
     from .plugin import Completed, Outcome, Plugin
-    from .statistics import HostStatistics, Usage, WorkerStatistics
+    from .statistics import CompileStatistics, HostStatistics, Latency, PluginStatistics, Usage, WorkerStatistics
     from .supervision import Supervision
     from .values import FunctionType, GlobalType, MemoryType, TableType, ValueType, externref, f32, f64, funcref, i32, i64
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CallError", "Cancelled", "Completed", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds", "Frame",
-    "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostForked", "HostFunctionError",
-    "HostStatistics", "InstantiationError", "LimitExceeded", "Limits", "LinkError", "Loss", "Manifest", "ManifestError",
-    "MemoryLimit", "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge", "Plugin", "ProcessLimits",
-    "ProtocolError", "Quarantined", "SandboxError", "SignatureMismatch", "StackLimit", "Supervision", "TableType", "Trap",
-    "UnknownFunction", "Usage", "ValidationError", "ValueType", "WorkerError", "WorkerLost", "WorkerStartError",
-    "WorkerStatistics", "__version__", "externref", "f32", "f64", "funcref", "i32", "i64",
+    "CallError", "Cancelled", "CompileStatistics", "Completed", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds",
+    "Frame", "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostForked",
+    "HostFunctionError", "HostStatistics", "InstantiationError", "Latency", "LimitExceeded", "Limits", "LinkError", "Loss",
+    "Manifest", "ManifestError", "MemoryLimit", "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge",
+    "Plugin", "PluginStatistics", "ProcessLimits", "ProtocolError", "Quarantined", "SandboxError", "SignatureMismatch",
+    "StackLimit", "Supervision", "TableType", "Trap", "UnknownFunction", "Usage", "ValidationError", "ValueType",
+    "WorkerError", "WorkerLost", "WorkerStartError", "WorkerStatistics", "__version__", "externref", "f32", "f64", "funcref",
+    "i32", "i64",
 ]
 
 _HOME = {
@@ -83,7 +84,7 @@ _HOME = {
         "Completed", "Outcome", "Plugin",
     ),
     "statistics": (
-        "HostStatistics", "Usage", "WorkerStatistics",
+        "CompileStatistics", "HostStatistics", "Latency", "PluginStatistics", "Usage", "WorkerStatistics",
     ),
     "supervision": (
         "Supervision",

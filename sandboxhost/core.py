@@ -31,9 +31,10 @@ from .process import MAX_STDERR
 from .quarantine import Quarantine
 from .router import CallSpec, Emit, Finish, Instruction, InvokeHost, Kill, Part, Plugin, Router, Send, SendDescriptors
 from .router_state import Grow, Note
-from .statistics import HostStatistics, WorkerStatistics
+from .statistics import HostStatistics, PluginStatistics, WorkerStatistics
 from .supervision import Supervision
 from .supervisor import Supervisor, WorkerProcess
+from .tally import figures, total
 from .transport import Transport, Unreachable
 from .wire import Direction
 
@@ -106,6 +107,10 @@ class Core:
         """See Router.remove_plugin; the image and the directories are released with the last call."""
         self._do(lambda now: self._router.remove_plugin(plugin_id, now))
 
+    def retire_plugin(self, plugin_id: int) -> None:
+        """See Router.retire_plugin; then as after remove_plugin."""
+        self._do(lambda now: self._router.retire_plugin(plugin_id, now))
+
     def submit(self, specs: list[CallSpec], sinks: Sequence[Events], background: bool = False) -> list[int]:
         """Accepts all calls or none; each sink gets exactly one `finish`. Never waits, so `background` changes nothing here.
         Raises as Router.submit."""
@@ -168,6 +173,7 @@ class Core:
 
     def _attend(self, line: Line, call_id: int, sink: Waiter) -> Finish | None:
         """Reads the line until the call's outcome is there; None when the line ends first."""
+        router, now = self._router, time.monotonic
         while True:
             readable = line.wait()
             later: list[Finish | InvokeHost] = []
@@ -179,7 +185,7 @@ class Core:
                     return None  # the worker has ended, which is the input thread's business
                 if frame:
                     result = wire.decode_result(frame)
-                    finish = self._router.complete(line.worker.routing_id, call_id, result) if result is not None else None
+                    finish = router.complete(line.worker.routing_id, call_id, result, now()) if result is not None else None
                     if finish is not None:
                         if call_id in self._sharing:
                             self._unshare(call_id)
@@ -211,7 +217,8 @@ class Core:
     def statistics(self) -> HostStatistics:
         """A snapshot."""
         with self._lock:
-            counters = self._router.counters()
+            counters, plugins = self._router.counters(), self._router.plugins.values()
+            calls, compile_ = total(plugins, self._router.gone), self._engine.statistics()
             resident = {worker.routing_id: worker.resident for worker in self._supervisor.workers.values()}
             workers = tuple(
                 WorkerStatistics(w.pid, w.state, w.threads, len(w.calls), w.ended, len(w.plugins), w.level, w.domain.tenant,
@@ -219,10 +226,16 @@ class Core:
             return HostStatistics(
                 counters.accepted, counters.ended, counters.rejected, counters.accepted - counters.ended,
                 self._supervisor.started, self._supervisor.pools.lost_workers, counters.late_replies, counters.protocol_errors,
-                self._engine.compiled_module_count(), workers, self._supervisor.pools.spares(),
+                compile_.modules, workers, self._supervisor.pools.spares(),
                 self._supervisor.pools.recycled, {str(kind): count for kind, count in self._supervisor.losses.items()},
-                sum(bool(plugin.quarantined) for plugin in self._router.plugins.values()),
-                tuple(self._supervisor.pools.replacements))
+                sum(bool(plugin.quarantined) for plugin in plugins), tuple(self._supervisor.pools.replacements),
+                calls.outcomes(), calls.latency(), figures(plugins), compile_)
+
+    def plugin_statistics(self, plugin: Plugin) -> PluginStatistics:
+        """A snapshot of one, whether it is loaded (any more) or not."""
+        with self._lock:
+            family = [other for other in self._router.plugins.values() if other.tally is plugin.tally]
+            return figures(family or [plugin])[0]
 
     def _drain(self, seconds: float) -> None:
         """Accepts nothing more, and waits until what was accepted has ended."""

@@ -17,6 +17,7 @@ from .limits import Limits
 from .lockdown import DEFAULT_MINIMUM
 from .options import LEVELS, TIERS, CompileOptions, Level, Tier
 from .process import Process
+from .statistics import CompileStatistics
 from .values import ExternKind, ExternType, MemoryType
 from .wire import Direction
 
@@ -108,6 +109,8 @@ class Engine:
         self._running: set[Process] = set()
         """Compile processes."""
         self._closed = False
+        self._hits = self._compiled = self._failed = 0
+        self._seconds = 0.0
 
     def compile_module(self, data: bytes, limits: Limits) -> CompiledModule:
         """The compiled module, one holder more: the caller releases it.
@@ -129,15 +132,22 @@ class Engine:
                     break
             module = flight.result()
             if module.retain():
+                with self._lock:
+                    self._hits += 1
                 return module  # else it was deleted, and unloaded, since it was found
+        started = time.monotonic()
         try:
             module = self._compile(data, digest, limits)
         except BaseException as exc:
             with self._lock:
                 self._cache.pop(key, None)
+                self._failed += 1
+                self._seconds += time.monotonic() - started
             flight.set_exception(exc)
             raise
         with self._lock:
+            self._compiled += 1
+            self._seconds += time.monotonic() - started
             if not self._closed:
                 module.retain()  # the cache's own
             flight.set_result(module)
@@ -151,6 +161,13 @@ class Engine:
         """Modules in the cache."""
         with self._lock:
             return sum(flight.done() for flight in self._cache.values())
+
+    def statistics(self) -> CompileStatistics:
+        """A snapshot."""
+        with self._lock:
+            modules = [flight.result() for flight in self._cache.values() if flight.done() and not flight.exception()]
+            return CompileStatistics(len(modules), sum(module.description.image_bytes for module in modules), self._hits,
+                                     self._compiled, self._failed, self._seconds)
 
     def delete_compiled_module(self, data: bytes) -> None:
         """Drops every entry of these bytes; none is no error. Loaded plugins and calls in progress keep their image."""

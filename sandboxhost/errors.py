@@ -322,6 +322,11 @@ _CODES: dict[str, type[SandboxError]] = {
 _CODE_OF = {cls: code for code, cls in _CODES.items()}
 
 
+def code_of(exc: BaseException) -> str:
+    """The code of an error's class, or of the nearest class above it that has one; "error" for what is not ours."""
+    return next((_CODE_OF[cls] for cls in type(exc).__mro__ if cls in _CODE_OF), "error")
+
+
 def printable(text: str, limit: int = MAX_TEXT) -> str:
     """Untrusted text made fit for a terminal or a log: control and format characters escaped, cut to `limit` characters."""
     if len(text) > limit:
@@ -339,7 +344,7 @@ def to_wire(exc: BaseException) -> tuple[str, str, dict[str, Any]]:
     """
     if not isinstance(exc, SandboxError):
         return "worker", f"internal error: {type(exc).__name__}: {exc}"[:MAX_TEXT], {}
-    cls = next(c for c in type(exc).__mro__ if c in _CODE_OF)
+    cls = _CODES[code_of(exc)]
     detail: dict[str, Any] = {}
     for name, default in cls.fields.items():
         value = getattr(exc, name)

@@ -26,7 +26,7 @@ from .options import Level, LoadOptions, Tier
 from .plugin import Completed, Outcome, Plugin
 from .router import CallSpec, Finish
 from .router_state import Plugin as PluginRecord
-from .statistics import HostStatistics
+from .statistics import HostStatistics, PluginStatistics
 from .supervision import Supervision
 from .values import ExternKind, FunctionType
 
@@ -49,12 +49,14 @@ class Backend(Protocol):
     def compiled_module_count(self) -> int: ...
     def add_plugin(self, plugin: PluginRecord, image: CompiledModule, directories: list[int]) -> None: ...
     def remove_plugin(self, plugin_id: int) -> None: ...
+    def retire_plugin(self, plugin_id: int) -> None: ...
     def submit(self, specs: list[CallSpec], sinks: Sequence[Events], background: bool = False) -> list[int]: ...
     def perform(self, spec: CallSpec, sink: Waiter) -> Finish: ...
     def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None: ...
     def cancel(self, call_id: int) -> None: ...
     def width(self) -> int: ...
     def statistics(self) -> HostStatistics: ...
+    def plugin_statistics(self, plugin: PluginRecord) -> PluginStatistics: ...
     def close(self, drain: float = 0.0) -> None: ...
 
 
@@ -198,8 +200,8 @@ class Host:
             compiled.release()
             raise
         binding = Binding(name, self._backend, tuple(functions.values()), self._threads)
-        plugin = Plugin(record.id, name, limits, grants, compiled.description, self._backend, binding, idempotent,
-                        manifest.entry if manifest else "", persistent)
+        plugin = Plugin(record, grants, compiled.description, self._backend, binding, idempotent,
+                        manifest.entry if manifest else "")
         try:
             waiter = Waiter(binding, "")
             (call_id,) = self._backend.submit([CallSpec(record.id, "load")], [waiter])
@@ -264,7 +266,7 @@ class Host:
         self._backend.delete_compiled_module(data)
 
     def statistics(self) -> HostStatistics:
-        """A snapshot of the counters, one entry a worker included."""
+        """A snapshot: counters, outcomes, latencies; each worker, each plugin, the compile cache."""
         return self._backend.statistics()
 
 

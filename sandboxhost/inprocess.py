@@ -24,7 +24,8 @@ from .limits import Limits
 from .options import LoadOptions, RunOptions, Tier
 from .router import CallSpec, Finish
 from .router_state import Plugin as PluginRecord
-from .statistics import HostStatistics, Usage
+from .statistics import CompileStatistics, HostStatistics, PluginStatistics, Usage
+from .tally import Tally, figures, total
 
 __all__ = ["InProcess"]
 
@@ -58,6 +59,9 @@ class InProcess:
         self._ids = itertools.count(1)
         self._running: dict[int, Cancellation] = {}
         self._accepted = self._ended = self._rejected = 0
+        self._gone = Tally()
+        self._hits = self._compiled = self._failed = 0
+        self._seconds = 0.0
         self._closed = False
 
     # ---- compiling ----
@@ -73,8 +77,21 @@ class InProcess:
             engine = self._engines.get(key)
             if engine is None:
                 engine = self._engines[key] = Engine(self._features, metered, self._bounds, self._tier, limits)
-        module = Module(data)
-        engine.compile_module(module)
+        module, known, started = Module(data), engine.compiled_module_count(), time.monotonic()
+        try:
+            engine.compile_module(module)
+        except BaseException:
+            with self._lock:
+                self._failed += 1
+            raise
+        finally:
+            with self._lock:
+                self._seconds += time.monotonic() - started
+        with self._lock:
+            if engine.compiled_module_count() == known:
+                self._hits += 1
+            else:
+                self._compiled += 1
         image = engine.image(module)
         return _Compiled(image, _describe(image))
 
@@ -106,12 +123,18 @@ class InProcess:
             entry[0].removed = True
         self._drop_if_idle(plugin_id)
 
+    def retire_plugin(self, plugin_id: int) -> None:
+        """The same: every accepted call is in progress here."""
+        self.remove_plugin(plugin_id)
+
     def _drop_if_idle(self, plugin_id: int) -> None:
         with self._lock:
             entry = self._plugins.get(plugin_id)
             if entry is None or not entry[0].removed or entry[0].pending:
                 return
             del self._plugins[plugin_id]
+            if all(other[0].tally is not entry[0].tally for other in self._plugins.values()):
+                self._gone.add(entry[0].tally)
         entry[1].close()
 
     def submit(self, specs: list[CallSpec], sinks: Sequence[Events], background: bool = False) -> list[int]:
@@ -126,7 +149,9 @@ class InProcess:
                 self._rejected += len(specs)
                 allowed = record.limits.pending_calls
                 text = f"{record.name}: {record.pending} calls are pending, {allowed} are allowed"
-                raise Overloaded(text, limit="pending_calls", allowed=allowed, plugin=record.name, retry_after=0.001)
+                error = Overloaded(text, limit="pending_calls", allowed=allowed, plugin=record.name, retry_after=0.001)
+                record.tally.refuse(error, len(specs))
+                raise error
             record.pending += len(specs)
             self._accepted += len(specs)
             ids = [next(self._ids) for _ in specs]
@@ -146,6 +171,7 @@ class InProcess:
     def _run(self, call_id: int, spec: CallSpec, sink: Events, record: PluginRecord, plugin: WorkerPlugin,
              turn: threading.RLock) -> None:
         payload, error, usage = b"", None, Usage(worker=os.getpid())
+        started = time.monotonic()
         if spec.kind != "load":
             if record.persistent:
                 with turn:
@@ -156,6 +182,11 @@ class InProcess:
             record.pending -= 1
             self._ended += 1
             self._running.pop(call_id, None)
+            if spec.kind != "load":
+                record.tally.took(time.monotonic() - started)
+                record.tally.use(usage.time_ns, usage.memory)
+                if error is not None:
+                    record.tally.fail(error)
         if error is not None:
             for name, value in (("plugin", record.name), ("function", spec.function), ("usage", usage)):
                 if name in error.fields:
@@ -215,8 +246,19 @@ class InProcess:
 
     def statistics(self) -> HostStatistics:
         """A snapshot; there are no workers."""
-        return HostStatistics(self._accepted, self._ended, self._rejected, self._accepted - self._ended,
-                              compiled_modules=self.compiled_module_count())
+        with self._lock:
+            records = [entry[0] for entry in self._plugins.values()]
+            calls, modules = total(records, self._gone), self.compiled_module_count()
+            return HostStatistics(
+                self._accepted, self._ended, self._rejected, self._accepted - self._ended, compiled_modules=modules,
+                outcomes=calls.outcomes(), latency=calls.latency(), plugins=figures(records),
+                compile=CompileStatistics(modules, 0, self._hits, self._compiled, self._failed, self._seconds))
+
+    def plugin_statistics(self, plugin: PluginRecord) -> PluginStatistics:
+        """A snapshot of one, whether it is loaded (any more) or not."""
+        with self._lock:
+            family = [entry[0] for entry in self._plugins.values() if entry[0].tally is plugin.tally]
+            return figures(family or [plugin])[0]
 
     def close(self, drain: float = 0.0) -> None:
         """Cancels what runs, waits for it briefly, drops the plugins."""

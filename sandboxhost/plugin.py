@@ -11,12 +11,12 @@ from .engine import Export, ModuleDescription
 from .errors import PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
 from .grants import Grants
 from .host_functions import current_call
-from .limits import Limits
 from .mapping import Mapping as Calls
 from .mapping import plain
 from .options import RunOptions
 from .router import CallSpec, Finish
-from .statistics import Usage
+from .router_state import Plugin as PluginRecord
+from .statistics import PluginStatistics, Usage
 from .values import ExternKind, FunctionType, ValueType, pack, unpack
 from .wire import SHARED_BYTES
 
@@ -55,12 +55,13 @@ class Plugin:
     WorkerLost, WorkerStartError, HostClosed; and, before anything is started, UnknownFunction, SignatureMismatch, Overloaded.
     """
 
-    def __init__(self, number: int, name: str, limits: Limits, grants: Grants, description: ModuleDescription, backend: Backend,
-                 binding: Binding, idempotent: bool, entry: str = "", persistent: bool = False) -> None:
+    def __init__(self, record: PluginRecord, grants: Grants, description: ModuleDescription, backend: Backend,
+                 binding: Binding, idempotent: bool, entry: str = "") -> None:
         self.entry = entry or ("_start" if "_start" in description.exports else "")
         """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
-        self.name, self.limits, self.grants, self.description = name, limits, grants, description
-        self.number, self.persistent = number, persistent
+        self.name, self.limits, self.grants, self.description = record.name, record.limits, grants, description
+        self.number, self.persistent = record.id, record.persistent
+        self._record = record
         self._variables = grants.variables
         self._backend, self._binding, self._idempotent = backend, binding, idempotent
 
@@ -189,6 +190,10 @@ class Plugin:
         """The spec of a call of many rows."""
         deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
         return CallSpec(self.number, "rows", function, payload, deadline, 0, True, self._idempotent, rows, row_bytes, stop)
+
+    def statistics(self) -> PluginStatistics:
+        """A snapshot of its figures; also when it is unloaded."""
+        return self._backend.plugin_statistics(self._record)
 
     def is_command(self) -> bool:
         """True when it exports the function `_start`, and its manifest names no other entry: `run` runs it."""

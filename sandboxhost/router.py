@@ -15,6 +15,7 @@ domain only to run alone for a time, after the loss of a worker that it shared (
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -54,7 +55,8 @@ from .router_state import (
     WorkerState,
 )
 from .router_worker_side import WorkerSide
-from .statistics import Usage
+from .statistics import LATENCY_BOUNDS, Usage
+from .tally import Tally
 
 GRACE = 0.5
 """Seconds between a call's deadline (or its cancellation) and the SIGKILL for a worker that ignores it."""
@@ -95,6 +97,12 @@ class Router(WorkerSide, DomainSide):
         self._outbox: dict[bytes, list[Any]] = {}
         self._accepted = self._ended = self._rejected = self._late = self._protocol_errors = 0
         self._mean = 0.001
+        self.gone = Tally()
+        """Of plugins that were dropped."""
+        self._endings: list[tuple[Tally, CallState, SandboxError | None]] = []
+        """Calls that have ended since the last instructions were handed out."""
+        self._leaving: list[Tally] = []
+        """Of plugins that have been dropped since."""
 
     # ---- stimuli: application ----
 
@@ -109,6 +117,14 @@ class Router(WorkerSide, DomainSide):
             plugin.removed = True
             for call in list(plugin.queue):
                 self._finish(call, error=Cancelled("the plugin was unloaded"))
+            self._unload_if_idle(plugin)
+        return self._flush(now)
+
+    def retire_plugin(self, plugin_id: int, now: float) -> list[Instruction]:
+        """Nothing more is accepted, all calls that it has end as usual, then the workers drop the plugin."""
+        plugin = self.plugins.get(plugin_id)
+        if plugin is not None and not plugin.removed:
+            plugin.removed = plugin.retired = True
             self._unload_if_idle(plugin)
         return self._flush(now)
 
@@ -127,14 +143,20 @@ class Router(WorkerSide, DomainSide):
         plugin = self.plugins.get(specs[0].plugin) if specs else None
         if not specs or plugin is None or plugin.removed:
             raise UnknownFunction("the plugin is not loaded (any more)")
-        self._admit(plugin, specs[0].function)
         count = len(specs) if specs[0].kind != "rows" else sum(spec.rows for spec in specs)
+        try:
+            self._admit(plugin, specs[0].function)
+        except SandboxError as exc:
+            plugin.tally.refuse(exc, count)
+            raise
         if plugin.pending + count > plugin.limits.pending_calls:
             self._rejected += count
-            raise Overloaded(f"{plugin.name}: {plugin.pending} calls are pending, {plugin.limits.pending_calls} are allowed",
-                             limit="pending_calls", allowed=plugin.limits.pending_calls, plugin=plugin.name,
-                             retry_after=max(0.001, self._mean * plugin.pending / max(1, self._threads())))
-        ids = [self._accept(plugin, spec) for spec in specs]
+            error = Overloaded(f"{plugin.name}: {plugin.pending} calls are pending, {plugin.limits.pending_calls} are allowed",
+                               limit="pending_calls", allowed=plugin.limits.pending_calls, plugin=plugin.name,
+                               retry_after=max(0.001, self._mean * plugin.pending / max(1, self._threads())))
+            plugin.tally.refuse(error, count)
+            raise error
+        ids = [self._accept(plugin, spec, now) for spec in specs]
         return ids, self._flush(now)
 
     def begin(self, spec: CallSpec, now: float) -> tuple[bytes, wire.Call | wire.Run] | None:
@@ -157,7 +179,7 @@ class Router(WorkerSide, DomainSide):
                 break
         else:
             return None
-        call = CallState(self._next_id, spec, worker)
+        call = CallState(self._next_id, spec, worker, now)
         self._next_id += 1
         self._accepted += 1
         self.calls[call.id] = worker.calls[call.id] = call
@@ -172,7 +194,7 @@ class Router(WorkerSide, DomainSide):
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
         return worker.id, one_message(call, fuel, now)
 
-    def complete(self, worker_id: bytes, call_id: int, message: wire.Result) -> Finish | None:
+    def complete(self, worker_id: bytes, call_id: int, message: wire.Result, now: float) -> Finish | None:
         """The short way back: `received` for one RESULT of a call that `begin` accepted, when it is all that there is to do.
         None, and nothing has happened, when it is not.
         """
@@ -188,6 +210,12 @@ class Router(WorkerSide, DomainSide):
         plugin.in_flight -= 1
         worker.ended += 1
         self._mean += (message.time_ns / 1e9 - self._mean) / 16
+        tally, elapsed = plugin.tally, now - call.accepted  # as Tally.end and .use
+        tally.buckets[bisect_left(LATENCY_BOUNDS, elapsed)] += 1
+        tally.seconds += elapsed
+        tally.busy_ns += message.time_ns
+        if message.memory > tally.peak:
+            tally.peak = message.memory
         return Finish(call_id, message.payload, None, Usage(message.fuel, message.time_ns, message.memory, worker.pid))
 
     def cancel(self, call_id: int, now: float) -> list[Instruction]:
@@ -327,8 +355,8 @@ class Router(WorkerSide, DomainSide):
 
     # ---- calls ----
 
-    def _accept(self, plugin: Plugin, spec: CallSpec) -> int:
-        call = CallState(self._next_id, spec)
+    def _accept(self, plugin: Plugin, spec: CallSpec, now: float) -> int:
+        call = CallState(self._next_id, spec, None, now)
         self._next_id += 1
         self._accepted += spec.rows
         self.calls[call.id] = call
@@ -408,6 +436,10 @@ class Router(WorkerSide, DomainSide):
             worker.ended += call.spec.rows
             if usage is None and worker.state not in ("lost", "killed"):
                 self._abandon(worker, plugin, call)
+        if call.spec.kind != "load":
+            self._endings.append((plugin.tally, call, error))
+            if usage is not None:
+                plugin.tally.use(usage.time_ns, usage.memory)
         usage = (usage or Usage())._replace(worker=worker.pid if worker is not None else 0)
         if error is not None:
             place(error, plugin.name, call.spec.function, usage)
@@ -426,7 +458,7 @@ class Router(WorkerSide, DomainSide):
     def _lose(self, worker: WorkerState, call: CallState, reason: str, unwritten: bool, kind: Loss = Loss.KILLED) -> None:
         plugin = self.plugins[call.spec.plugin]
         again = unwritten or (call.spec.idempotent and not call.retried and not plugin.quarantined)
-        if again and not (call.cancelled or call.spec.parent or self.closed or plugin.removed):
+        if again and not (call.cancelled or call.spec.parent or self.closed or (plugin.removed and not plugin.retired)):
             call.retried = call.retried or not unwritten
             plugin.mourned = plugin.mourned if unwritten else ""  # who allows repeating has allowed this
             call.worker = None
@@ -472,6 +504,8 @@ class Router(WorkerSide, DomainSide):
             if worker.plugins.pop(plugin.id, None) is not None and worker.state in ("ready", "draining"):
                 self._send(worker, wire.Unload(plugin.id))
         del self.plugins[plugin.id]
+        if all(other.tally is not plugin.tally for other in self.plugins.values()):
+            self._leaving.append(plugin.tally)
         self._quarantine.forget(plugin.id)
         if all(other.domain != plugin.domain for other in self.plugins.values()) and plugin.domain != DEFAULT:
             self.failures.pop(plugin.domain, None)
@@ -521,7 +555,13 @@ class Router(WorkerSide, DomainSide):
             self._outbox.setdefault(worker.id, []).append(message)
 
     def _flush(self, now: float) -> list[Instruction]:
-        """Hands out work, and what is to be written as one frame a worker."""
+        """Hands out work, and what is to be written as one frame a worker; counts what has ended."""
+        for tally, call, error in self._endings:
+            tally.end(call, error, now)
+        self._endings.clear()
+        for tally in self._leaving:
+            self.gone.add(tally)
+        self._leaving.clear()
         if not self.closed:
             self._dispatch()
         if self._crowded:

@@ -9,6 +9,7 @@ from .domains import DEFAULT, Directory, Domain
 from .errors import Loss, SandboxError
 from .limits import Limits
 from .statistics import Usage
+from .tally import Tally
 
 # ---- instructions ----
 
@@ -121,6 +122,8 @@ class CallState:
     spec: CallSpec
     worker: WorkerState | None = None
     """Where it was written; None while queued."""
+    accepted: float = 0.0
+    """When."""
     maker: int = 0
     """The call whose host function made it, wherever that runs."""
     host_calls: int = 0
@@ -137,6 +140,8 @@ class CallState:
     """Rows that have had their outcome."""
     failed: bool = False
     """One of these was an error."""
+    failures: dict[str, int] | None = None
+    """Those that were, by their code."""
 
 
 @dataclass(slots=True)
@@ -169,6 +174,13 @@ class Plugin:
     """Why it may not run any more."""
     last_loss: Loss = Loss.CRASH
     removed: bool = False
+    retired: bool = False
+    """Removed, but the calls that it has go on as if it were not: another generation has taken its place."""
+    trial: bool = False
+    """It is to take the place of an earlier generation, but has not yet."""
+    generation: int = 1
+    tally: Tally = field(default_factory=Tally)
+    """Of all its generations."""
 
     @property
     def concurrency(self) -> int | None:

@@ -398,9 +398,9 @@ def test_the_short_way_there_and_back() -> None:
     worker, call = begun
     assert worker == A and call == wire.Call(call.id, 1, 0, "add", wire.Signed(5), wire.Signed(2 * 10**9), b"12345678")
     assert bench.router.begin(CallSpec(1), 1.0) is None, "the worker is not idle"
-    finish = bench.router.complete(A, call.id, result(call.id, b"87654321", 7))
+    finish = bench.router.complete(A, call.id, result(call.id, b"87654321", 7), 0.0)
     assert finish is not None and finish.payload == b"87654321" and finish.usage == (7, 1000, 65536, 100)
-    assert bench.router.complete(A, call.id, result(call.id)) is None
+    assert bench.router.complete(A, call.id, result(call.id), 0.0) is None
     bench.do(bench.router.received(A, [result(call.id)], 1.0))
     assert isinstance(bench.seen[-1], Kill), "it answered twice"
 
@@ -426,11 +426,11 @@ def test_the_short_way_back_is_not_for_others_calls_or_late_ones() -> None:
     begun = bench.router.begin(CallSpec(1), 0.0)
     assert begun is not None
     call = begun[1].id
-    assert bench.router.complete(B, call, result(call)) is None
-    assert bench.router.complete(A, call, result(call + 1)) is None
-    assert bench.router.complete(A, call, result(call, bytes(9))) is None
+    assert bench.router.complete(B, call, result(call), 0.0) is None
+    assert bench.router.complete(A, call, result(call + 1), 0.0) is None
+    assert bench.router.complete(A, call, result(call, bytes(9)), 0.0) is None
     waiting = bench.submit()
-    assert bench.router.complete(A, call, result(call)) is None, "something waits for the worker: dispatch is needed"
+    assert bench.router.complete(A, call, result(call), 0.0) is None, "something waits for the worker: dispatch is needed"
     bench.do(bench.router.received(A, [result(call)], 0.0))
     assert bench.sent(wire.Call)[-1].id == waiting
 

@@ -135,7 +135,7 @@ class RandomDriver(RuleBasedStateMachine):
         self.accepted.add(call.id)
         self.holding[worker].add(call.id)
         for _ in range(short + (short and twice)):
-            finish = self.router.complete(worker, call.id, result(call.id))
+            finish = self.router.complete(worker, call.id, result(call.id), 0.0)
             if call.id in self.ended:
                 assert finish is None, "two outcomes for one call"
             elif finish is not None:
