@@ -15,7 +15,6 @@ domain only to run alone for a time, after the loss of a worker that it shared (
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -55,8 +54,8 @@ from .router_state import (
     WorkerState,
 )
 from .router_worker_side import WorkerSide
-from .statistics import LATENCY_BOUNDS, Usage
-from .tally import Tally
+from .statistics import Usage
+from .tally import MOST_RECENT, Tally
 
 GRACE = 0.5
 """Seconds between a call's deadline (or its cancellation) and the SIGKILL for a worker that ignores it."""
@@ -210,9 +209,10 @@ class Router(WorkerSide, DomainSide):
         plugin.in_flight -= 1
         worker.ended += 1
         self._mean += (message.time_ns / 1e9 - self._mean) / 16
-        tally, elapsed = plugin.tally, now - call.accepted  # as Tally.end and .use
-        tally.buckets[bisect_left(LATENCY_BOUNDS, elapsed)] += 1
-        tally.seconds += elapsed
+        tally = plugin.tally  # as Tally.end and .use
+        tally.recent.append(now - call.accepted)
+        if len(tally.recent) > MOST_RECENT:
+            tally.fold()
         tally.busy_ns += message.time_ns
         if message.memory > tally.peak:
             tally.peak = message.memory

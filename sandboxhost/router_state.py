@@ -138,10 +138,8 @@ class CallState:
     """Rows that had their outcome before it was sent (again)."""
     done: int = 0
     """Rows that have had their outcome."""
-    failed: bool = False
-    """One of these was an error."""
-    failures: dict[str, int] | None = None
-    """Those that were, by their code."""
+    failed: dict[str, int] | None = None
+    """Those of them that were an error, by its code."""
 
 
 @dataclass(slots=True)

@@ -96,9 +96,8 @@ class WorkerSide:
         call = self._mine(worker, message, final=False)
         if call is not None:
             self._next_rows(call, message.row, 1, "RowFailed")
-            call.failed = True
-            call.failures = call.failures or {}
-            call.failures[message.code] = call.failures.get(message.code, 0) + 1
+            call.failed = call.failed or {}
+            call.failed[message.code] = call.failed.get(message.code, 0) + 1
             place(error, self.plugins[call.spec.plugin].name, call.spec.function, Usage(worker=worker.pid))
             self._out.append(Part(call.id, call.done - 1, 1, b"", error))
 

@@ -1,7 +1,7 @@
 """Running counts of calls: what the router and the in-process mode write when a call ends, and the figures read from them."""
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,25 @@ from .statistics import LATENCY_BOUNDS, Latency, PluginStatistics
 if TYPE_CHECKING:
     from .router_state import CallState, Plugin
 
-__all__ = ["Tally", "figures", "total"]
+__all__ = ["MOST_RECENT", "Tally", "figures", "total"]
+
+MOST_RECENT = 1000
+"""Times that a tally keeps before it counts them."""
 
 
 class Tally:
     """Counts of one plugin's calls, all its generations together. Written under the backend's lock; loads are not calls here."""
 
-    __slots__ = ("buckets", "busy_ns", "failed", "peak", "refused", "seconds")
+    __slots__ = ("buckets", "busy_ns", "failed", "peak", "recent", "refused", "seconds")
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(LATENCY_BOUNDS) + 1)
-        """Ended calls by the time from acceptance to outcome."""
+        """Ended calls by the time from acceptance to outcome; but for `recent`."""
         self.seconds = 0.0
         """The sum of these times."""
+        self.recent: list[float] = []
+        """Times of calls that ended well and are not in the buckets yet: sorting many is cheaper than to find each its place.
+        Whoever appends calls `fold` when there are more than MOST_RECENT."""
         self.busy_ns = 0
         """What workers spent on them."""
         self.peak = 0
@@ -39,11 +45,22 @@ class Tally:
         if spec.kind == "rows":
             left = spec.rows - call.done
             error = error or Cancelled("a row before it failed")
-            for code, count in (call.failures or {}).items():
+            for code, count in (call.failed or {}).items():
                 self.failed[code] = self.failed.get(code, 0) + count
         self.took(now - call.accepted, spec.rows)
         if error is not None and left:
             self.fail(error, left)
+
+    def fold(self) -> None:
+        """Puts `recent` into the buckets."""
+        recent, self.recent = sorted(self.recent), []
+        self.seconds += sum(recent)
+        place = 0
+        while place < len(recent):
+            bucket = bisect_left(LATENCY_BOUNDS, recent[place])
+            end = bisect_right(recent, LATENCY_BOUNDS[bucket], place) if bucket < len(LATENCY_BOUNDS) else len(recent)
+            self.buckets[bucket] += end - place
+            place = end
 
     def took(self, elapsed: float, count: int = 1) -> None:
         """So many calls ended after so many seconds."""
@@ -67,6 +84,7 @@ class Tally:
 
     def outcomes(self) -> dict[str, int]:
         """Calls by outcome, "ok" first; outcomes that never occurred are left out, but "ok"."""
+        self.fold()
         found = {"ok": sum(self.buckets) - sum(self.failed.values())}
         for counts in (self.failed, self.refused):
             for code, count in counts.items():
@@ -75,10 +93,12 @@ class Tally:
 
     def latency(self) -> Latency:
         """The histogram."""
+        self.fold()
         return Latency(tuple(self.buckets), self.seconds)
 
     def add(self, other: Tally) -> None:
         """Takes in the counts of another."""
+        other.fold()
         self.buckets = [mine + others for mine, others in zip(self.buckets, other.buckets, strict=True)]
         self.seconds += other.seconds
         self.busy_ns += other.busy_ns
@@ -108,6 +128,7 @@ def figures(plugins: Iterable[Plugin]) -> tuple[PluginStatistics, ...]:
 def _figures(family: list[Plugin]) -> PluginStatistics:
     current = max(family, key=lambda plugin: (not plugin.removed, not plugin.trial, plugin.generation))
     tally = current.tally
+    tally.fold()
     home = current.shared or current.domain
     return PluginStatistics(
         name=current.name, tenant=home.tenant, domain=str(current.domain), generation=current.generation,

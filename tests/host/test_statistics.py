@@ -30,6 +30,16 @@ def test_quantiles_lie_within_their_bucket() -> None:
     assert Latency().quantile(0.5) is None and Latency().mean is None
 
 
+def test_recent_times_are_put_into_the_same_buckets() -> None:
+    one, other = Tally(), Tally()
+    times = [*LATENCY_BOUNDS, *(bound * 1.001 for bound in LATENCY_BOUNDS), 0.0, 3e-4, 3e-4, 1e9]
+    for time in times:
+        one.took(time)
+        other.recent.insert(0, time)
+    assert one.latency().counts == other.latency().counts and one.seconds == pytest.approx(other.seconds)
+    assert other.recent == [] and other.latency().calls == len(times)
+
+
 def test_what_was_added_since_an_earlier_look() -> None:
     tally = Tally()
     tally.took(1.0, 3)
@@ -43,7 +53,7 @@ def test_what_was_added_since_an_earlier_look() -> None:
 def test_outcomes_of_rows() -> None:
     """Of a call of many rows those that failed, and those behind them that were not called."""
     tally = Tally()
-    call = CallState(1, CallSpec(1, "rows", rows=10, stop=True), None, 5.0, done=4, failed=True, failures={"trap": 1})
+    call = CallState(1, CallSpec(1, "rows", rows=10, stop=True), None, 5.0, done=4, failed={"trap": 1})
     tally.end(call, None, 7.0)
     assert tally.outcomes() == {"ok": 3, "trap": 1, "cancelled": 6}
     assert tally.latency().calls == 10 and tally.latency().seconds == 20.0
