@@ -12,6 +12,7 @@ import sandboxhost
 NAMES = [
     "CallError",
     "Cancelled",
+    "CompileStatistics",
     "Completed",
     "DeadlineExceeded",
     "DecodeError",
@@ -28,6 +29,7 @@ NAMES = [
     "HostFunctionError",
     "HostStatistics",
     "InstantiationError",
+    "Latency",
     "LimitExceeded",
     "Limits",
     "LinkError",
@@ -41,6 +43,7 @@ NAMES = [
     "Overloaded",
     "PayloadTooLarge",
     "Plugin",
+    "PluginStatistics",
     "ProcessLimits",
     "ProtocolError",
     "Quarantined",
