@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from .grants import Grants
     from .host import Host
-    from .limits import Limits, ProcessLimits
+    from .limits import GroupLimits, Limits, ProcessLimits
     from .manifest import Manifest
     from .plugin import Completed, Outcome, Plugin
     from .statistics import CompileStatistics, HostStatistics, Latency, PluginStatistics, Usage, WorkerStatistics
@@ -51,13 +51,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CallError", "Cancelled", "CompileStatistics", "Completed", "DeadlineExceeded", "DecodeError", "ElementOffsetOutOfBounds",
-    "Frame", "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GuestExit", "Host", "HostClosed", "HostForked",
-    "HostFunctionError", "HostStatistics", "InstantiationError", "Latency", "LimitExceeded", "Limits", "LinkError", "Loss",
-    "Manifest", "ManifestError", "MemoryLimit", "MemoryType", "ModuleError", "Outcome", "Overloaded", "PayloadTooLarge",
-    "Plugin", "PluginStatistics", "ProcessLimits", "ProtocolError", "Quarantined", "SandboxError", "SignatureMismatch",
-    "StackLimit", "Supervision", "TableType", "Trap", "UnknownFunction", "Usage", "ValidationError", "ValueType",
-    "WorkerError", "WorkerLost", "WorkerStartError", "WorkerStatistics", "__version__", "externref", "f32", "f64", "funcref",
-    "i32", "i64",
+    "Frame", "FuelExhausted", "FunctionType", "GlobalType", "Grants", "GroupLimits", "GuestExit", "Host", "HostClosed",
+    "HostForked", "HostFunctionError", "HostStatistics", "InstantiationError", "Latency", "LimitExceeded", "Limits",
+    "LinkError", "Loss", "Manifest", "ManifestError", "MemoryLimit", "MemoryType", "ModuleError", "Outcome", "Overloaded",
+    "PayloadTooLarge", "Plugin", "PluginStatistics", "ProcessLimits", "ProtocolError", "Quarantined", "SandboxError",
+    "SignatureMismatch", "StackLimit", "Supervision", "TableType", "Trap", "UnknownFunction", "Usage", "ValidationError",
+    "ValueType", "WorkerError", "WorkerLost", "WorkerStartError", "WorkerStatistics", "__version__", "externref", "f32",
+    "f64", "funcref", "i32", "i64",
 ]
 
 _HOME = {
@@ -75,7 +75,7 @@ _HOME = {
         "Host",
     ),
     "limits": (
-        "Limits", "ProcessLimits",
+        "GroupLimits", "Limits", "ProcessLimits",
     ),
     "manifest": (
         "Manifest",

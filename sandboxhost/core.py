@@ -23,7 +23,7 @@ from .engine import CompiledModule, Engine
 from .errors import HostClosed, Loss, ProtocolError, WorkerError
 from .exchange import SIZE, Exchange
 from .forks import Refusing, RefusingEngine
-from .limits import Limits, ProcessLimits
+from .limits import GroupLimits, Limits, ProcessLimits
 from .lines import Line, Lines
 from .logs import logger
 from .oversight import Oversight, reach
@@ -53,14 +53,15 @@ class Core:
 
     in_chunks = True
 
-    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine, supervision: Supervision) -> None:
+    def __init__(self, workers: int, threads: int, limits: ProcessLimits, engine: Engine, supervision: Supervision,
+                 groups: GroupLimits | None = None) -> None:
         self._lock: threading.Lock | Refusing = threading.Lock()
         self._engine: Engine | RefusingEngine = engine
         self._router = Router(quarantine=Quarantine(supervision.quarantine_losses, supervision.quarantine_seconds))
         self._transport = Transport()
         self._lines = Lines()
         self._supervisor = Supervisor(workers, threads, self._transport, limits, supervision,
-                                      lambda domain: reach(self._router, self._resources, domain), engine.minimum_level)
+                                      lambda domain: reach(self._router, self._resources, domain), engine.minimum_level, groups)
         self._oversight = Oversight(self._router, self._supervisor, self._lines, supervision, time.monotonic())
         self._width = workers * threads
         self._sinks: dict[int, Events] = {}

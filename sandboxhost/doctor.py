@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import lockdown, wire
+from .cgroups import CONTROLLERS, Groups
 from .errors import ProtocolError, SandboxError, WorkerError, WorkerStartError
-from .limits import Limits, ProcessLimits
+from .limits import GroupLimits, Limits, ProcessLimits
 from .options import LAYERS, LEVELS, CompileOptions, Level, WorkerOptions
 from .process import Process
 from .transport import Transport
@@ -39,6 +40,12 @@ ADVICE: Mapping[str, str] = {
     "landlock": "needs Linux 5.13 built with CONFIG_SECURITY_LANDLOCK and booted with landlock among the modules of lsm=",
     "seccomp": "needs x86-64 or aarch64, and a kernel with CONFIG_SECCOMP_FILTER (Linux 4.14)",
 }  # fmt: skip
+
+GROUP_ADVICE = (
+    "a systemd unit: Delegate=yes and DelegateSubgroup=NAME (systemd-run takes both with -p, with --user too); a container:"
+    " cgroup version 2 mounted writable, and its processes in a group below the top; elsewhere: GroupLimits(use=\"own\"), where"
+    " nothing else manages this process's group")
+"""What to do for control groups; a host runs plugins without them, too."""
 
 
 class Finding(NamedTuple):
@@ -74,6 +81,28 @@ def examine() -> list[Finding]:
             ]
         finally:
             os.close(granted)
+
+
+def control_groups() -> dict[str, str]:
+    """Controller -> "" when a process of ours was put into a group of its own below this one's, else why not."""
+    groups = Groups(GroupLimits(processors=1.0))
+    found = {controller: groups.missing.get(controller, "") for controller in CONTROLLERS}
+    group, process = groups.new(), None
+    try:
+        process = Process("spare", group.joins() if group else ())
+        end = time.monotonic() + SECONDS
+        while group and not group.holds(process.pid) and not process.reap(0.005) and time.monotonic() < end:
+            pass
+        if group is None or not group.holds(process.pid):
+            found.update(dict.fromkeys(groups.usable, "the process did not get into it"))
+    except WorkerStartError as exc:
+        found.update(dict.fromkeys(groups.usable, str(exc)))
+    finally:
+        if process is not None:
+            process.close()
+        groups.release(group)
+        groups.close()
+    return found
 
 
 def _find(title: str, ask: Callable[[Process], tuple[str, str]]) -> Finding:
@@ -141,17 +170,17 @@ def _compile(process: Process) -> tuple[str, str]:
 
 def main(as_json: bool) -> int:
     """Prints what was found. Returns the exit code."""
-    findings = examine()
+    findings, groups = examine(), control_groups()
     reached = min((f.level for f in findings), key=LEVELS.index)
     enough = LEVELS.index(reached) >= LEVELS.index(lockdown.DEFAULT_MINIMUM)
     if as_json:
-        print(json.dumps(_report(findings, reached)))
+        print(json.dumps(_report(findings, groups, reached)))
     else:
-        print("\n".join(_lines(findings, reached)))
+        print("\n".join(_lines(findings, groups, reached)))
     return 0 if enough else BELOW_MINIMUM
 
 
-def _report(findings: list[Finding], reached: Level) -> dict[str, Any]:
+def _report(findings: list[Finding], groups: Mapping[str, str], reached: Level) -> dict[str, Any]:
     return {
         "system": platform.platform(), "user": os.geteuid(), "level": reached, "minimum": lockdown.DEFAULT_MINIMUM,
         "processes": [
@@ -159,10 +188,12 @@ def _report(findings: list[Finding], reached: Level) -> dict[str, Any]:
              "layers": {name: {"state": f.state(name), "reason": f.missing.get(name, ""),
                                "advice": ADVICE[name] if name in f.missing else ""} for name in LAYERS}}
             for f in findings],
+        "control_groups": {name: {"state": "missing" if why else "holds", "reason": why, "advice": GROUP_ADVICE if why else ""}
+                           for name, why in groups.items()},
     }
 
 
-def _lines(findings: list[Finding], reached: Level) -> list[str]:
+def _lines(findings: list[Finding], groups: Mapping[str, str], reached: Level) -> list[str]:
     lines = [f"{platform.system()} {platform.release()} on {platform.machine()}, user {os.geteuid()}", ""]
     titles = [f.process for f in findings]
     width, widths = max(map(len, LAYERS)) + 2, [max(len(title), len("seccomp-only")) + 2 for title in titles]
@@ -172,17 +203,25 @@ def _lines(findings: list[Finding], reached: Level) -> list[str]:
         row = "".join(f"{cell:{wide}}" for cell, wide in zip(cells, widths, strict=True))
         lines.append(f"{name:{width}}{row}{what}")
     row = "".join(f"{f.level:{wide}}" for f, wide in zip(findings, widths, strict=True))
-    lines += [f"{'level':{width}}{row}(verified from outside)", ""]
+    lines += [f"{'level':{width}}{row}(verified from outside)"]
+    row = ", ".join(f"{name} {'MISSING' if why else 'holds'}" for name, why in groups.items())
+    lines += [f"{'groups':{width}}{row:{sum(widths)}}a control group around each worker", ""]
     for finding in findings:
         if finding.failure:
             lines.append(f"{finding.process}: {finding.failure}")
     for name in LAYERS:
         reasons = [f"    {f.process}: {f.missing[name]}" for f in findings if name in f.missing]
         if reasons:
-            lines += [f"{name} is missing", *reasons, *textwrap.wrap(ADVICE[name], 110, initial_indent="    -> ",
-                                                                     subsequent_indent="       "), ""]
+            lines += [f"{name} is missing", *reasons, *_advice(ADVICE[name])]
+    if any(groups.values()):
+        reasons = [f"    {name}: {why}" for name, why in groups.items() if why]
+        lines += ["control groups are missing, without which a host does run plugins", *reasons, *_advice(GROUP_ADVICE)]
     enough = LEVELS.index(reached) >= LEVELS.index(lockdown.DEFAULT_MINIMUM)
     verdict = (f"A host runs plugins here: every process reaches {reached!r} or more" if enough else
                f"A host refuses to run plugins here unless it is told minimum_level={reached!r}")
     lines.append(f"{verdict}; {lockdown.DEFAULT_MINIMUM!r} is what it asks for.")
     return lines
+
+
+def _advice(text: str) -> list[str]:
+    return [*textwrap.wrap(text, 110, initial_indent="    -> ", subsequent_indent="       "), ""]

@@ -19,7 +19,7 @@ from .errors import HostClosed, LimitExceeded, LinkError, printable
 from .grants import Grants
 from .hardening import harden
 from .host_functions import HostFunction, Threads
-from .limits import Limits, ProcessLimits
+from .limits import GroupLimits, Limits, ProcessLimits
 from .lockdown import DEFAULT_MINIMUM
 from .manifest import Manifest, find_manifest
 from .options import Level, LoadOptions, Tier
@@ -64,10 +64,11 @@ class Host:
     """Runs plugins in worker processes. A context manager; `close` (or the interpreter's exit) ends every process.
 
     workers: processes, None for one a processor, 0 to run plugins in this process (no isolation by the operating system);
-    threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; features: names of the
-    WebAssembly features that modules may use, None for all supported ones; explicit_bounds: compare every memory access instead
-    of relying on guard pages; tier: the executor, "interpreter", "compiled" (machine code; WorkerError where this machine or
-    build has none) or "auto". May be used by several threads.
+    threads: calls that one worker runs at a time; process_limits: kernel limits of each worker; group_limits: those of the
+    control group around each, where there can be one; features: names of the WebAssembly features that modules may use, None for
+    all supported ones; explicit_bounds: compare every memory access instead of relying on guard pages; tier: the executor,
+    "interpreter", "compiled" (machine code; WorkerError where this machine or build has none) or "auto". May be used by several
+    threads.
 
     minimum_level: what every process must have locked itself down to before anything of a plugin is sent to it, verified from
     outside: "seccomp-only", "no-userns", "full", or "none" for a machine that has nothing (else WorkerStartError, which names
@@ -86,7 +87,8 @@ class Host:
                  features: Iterable[str] | None = None, explicit_bounds: bool = False, tier: Tier = "auto",
                  spares: int | None = None, quarantine_losses: int | None = None, quarantine_seconds: float | None = None,
                  supervision: Supervision | None = None, hardened: bool = False,
-                 minimum_level: Level = DEFAULT_MINIMUM) -> None:
+                 minimum_level: Level = DEFAULT_MINIMUM,
+                 group_limits: GroupLimits | None = None) -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
@@ -101,7 +103,7 @@ class Host:
                 **{name: None if name == "quarantine_losses" and value == 0 else value
                    for name, value in short.items() if value is not None})
             engine = Engine(features, explicit_bounds, tier, minimum_level)
-            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules)
+            self._backend = Core(workers, threads, process_limits or ProcessLimits(), engine, rules, group_limits)
         else:
             from .inprocess import InProcess
 

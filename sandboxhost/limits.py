@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from .errors import ManifestError
 
-__all__ = ["Limits", "ProcessLimits", "parse_size"]
+__all__ = ["GroupLimits", "Limits", "ProcessLimits", "parse_size"]
 
 _UNITS = {
     "": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
@@ -61,6 +61,20 @@ def _seconds(value: object, name: str) -> float:
     if not math.isfinite(value) or not 0 <= value < 1e9:
         raise ManifestError(f"{name}: {value!r} is out of range", key=name)
     return value
+
+
+def _share(value: object, name: str) -> float:
+    """Processors, of which there may be half a one."""
+    share = _seconds(value, name)
+    if share < 0.01:
+        raise ManifestError(f"{name}: expected 0.01 processors or more, got {value!r}", key=name)
+    return share
+
+
+def _use(value: object, name: str) -> str:
+    if value not in ("delegated", "own", "off"):
+        raise ManifestError(f'{name}: expected "delegated", "own" or "off", got {value!r}', key=name)
+    return str(value)
 
 
 G = TypeVar("G")
@@ -233,3 +247,22 @@ class ProcessLimits:
     def from_wire(cls, values: Mapping[str, Any]) -> ProcessLimits:
         """The opposite of `to_wire`. Raises ManifestError."""
         return cls(**_checked_values(cls, values, "process limits"))
+
+
+@dataclass(frozen=True)
+class GroupLimits:
+    """What the control group around each worker process may use (cgroups(7)), where the host may make groups: a wall behind
+    ProcessLimits, which the kernel holds up whatever the process does. Nothing fails where it may not; `sandboxhost doctor` says
+    what there is. A worker that is killed for want of the group's memory is lost with `Loss.MEMORY`.
+    """
+
+    memory: _OptionalSize = _OptionalSize(_some_bytes, "8GiB", True)
+    """memory.max: all of its memory, what the kernel keeps for it (files, sockets) included; no swap. None: no such group."""
+    processes: _OptionalCount = _OptionalCount(_some, 512, True)
+    """pids.max: its threads and those of what it may have started. A worker has four more than `Host(threads=)`."""
+    processors: _OptionalSeconds = _OptionalSeconds(_share, None, True)
+    """cpu.max: processor seconds a second."""
+    use: _Field[str, str] = _Field(_use, "delegated")
+    """"delegated": where this process's group was given to its user to divide: by systemd's Delegate=, by its owner, or as all
+    that a container has. "own": this process's group also where nobody has said so, which is for who knows who else manages it.
+    "off": never."""

@@ -51,8 +51,9 @@ def _command() -> tuple[str, ...]:
 class Process:
     """A running `python -m sandboxworker ROLE`. Its owner polls `fd` (readable when it has ended) and `stderr`."""
 
-    def __init__(self, role: str) -> None:
-        """Starts the process. Raises WorkerStartError.
+    def __init__(self, role: str, joins: Sequence[str] = ()) -> None:
+        """Starts the process. Raises WorkerStartError. joins: files into which it writes "0" first of all (cgroups.py): it takes
+        the kernel some 10 ms each, which the host does not wait for.
 
         It gets: null stdin and stdout, a pipe as stderr, the lifeline as descriptor 3; no other descriptor; a clean environment;
         default signals. Start it from a thread that lives as long as it should: the child dies with the thread.
@@ -73,7 +74,7 @@ class Process:
             opened += [pair[0].detach(), pair[1].detach()]
             opened += os.pipe()
             ours, theirs, stderr, their_stderr = opened
-            self.pid = self._spawn(role, theirs, their_stderr)
+            self.pid = self._spawn(role, joins, theirs, their_stderr)
             self.fd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else os.dup(ours)
         except OSError as exc:
             for fd in opened:
@@ -90,7 +91,7 @@ class Process:
         self.started = time.monotonic()
 
     @staticmethod
-    def _spawn(role: str, lifeline: int, stderr: int) -> int:
+    def _spawn(role: str, joins: Sequence[str], lifeline: int, stderr: int) -> int:
         actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
         moved = False
         if lifeline <= LIFELINE_FD or stderr <= LIFELINE_FD:  # descriptors 0 to 3 were closed here: move ours out of the way
@@ -104,7 +105,7 @@ class Process:
             if name in os.environ and os.environ.get("SANDBOXHOST_SANITIZE"):  # a build under test needs its run-time library
                 environment[name] = os.environ[name]
         main, *paths = _command()
-        arguments = [sys.executable, "-I", "-S", "-B", main, role, *paths]
+        arguments = [sys.executable, "-I", "-S", "-B", main, role, *(f"--join={path}" for path in joins), *paths]
         defaults = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
         try:
             return os.posix_spawn(sys.executable, arguments, environment, file_actions=actions, setsigmask=(), setsigdef=defaults)

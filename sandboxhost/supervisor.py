@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import lockdown, wire
+from .cgroups import Group, Groups
 from .domains import Domain
 from .errors import Loss, ProtocolError, WorkerError, WorkerStartError
-from .limits import ProcessLimits
+from .limits import GroupLimits, ProcessLimits
+from .logs import logger
 from .options import Level, WorkerOptions
 from .pools import Assign, Drain, End, Pools, Start
 from .process import Process
@@ -33,6 +35,8 @@ class WorkerProcess:
     process: Process
     domain: Domain | None = None
     """None: a spare."""
+    group: Group | None = None
+    """None: it has no control group of its own."""
     ready_at: float | None = None
     killed_for: str = ""
     """Why we killed it ourselves."""
@@ -76,7 +80,7 @@ class Supervisor:
 
     def __init__(self, count: int, threads: int, transport: Transport, limits: ProcessLimits,
                  supervision: Supervision | None = None, reach: Reach = lambda domain: ((), []),
-                 minimum_level: Level = lockdown.DEFAULT_MINIMUM) -> None:
+                 minimum_level: Level = lockdown.DEFAULT_MINIMUM, groups: GroupLimits | None = None) -> None:
         self.threads, self.limits = threads, limits
         self.pools = Pools(count, supervision or Supervision(), time.monotonic())
         self.workers: dict[bytes, WorkerProcess] = {}
@@ -88,6 +92,7 @@ class Supervisor:
         """Workers that were given a domain."""
         self._transport, self._reach, self._minimum_level = transport, reach, minimum_level
         self._oom_kills = _kernel_oom_kills()
+        self.groups = Groups(groups or GroupLimits())
 
     def check_level(self, routing_id: bytes, said: wire.Ready) -> None:
         """Raises ProtocolError: it is not locked down as it says, or too little, and then no further one is started."""
@@ -105,6 +110,7 @@ class Supervisor:
         changes = Changes([], [], [])
         if self.stopping:
             return changes
+        self.groups.tidy()
         for action in self.pools.decide(now):
             match action:
                 case Start(domain):
@@ -121,11 +127,14 @@ class Supervisor:
 
     def _start(self, domain: Domain | None, now: float, changes: Changes) -> None:
         routing_id = b"\x01" + os.urandom(15)  # a first byte of 0 is ZeroMQ's own
+        group = self.groups.new()
         try:
-            worker = WorkerProcess(routing_id, Process("spare" if domain is None else "worker"))
+            process = Process("spare" if domain is None else "worker", group.joins() if group else ())
+            worker = WorkerProcess(routing_id, process, group=group)
             if domain is not None:
                 self._boot(worker, domain)
         except (WorkerError, OSError) as exc:
+            self.groups.release(group)
             error = exc if isinstance(exc, OSError) else exc.__cause__
             self.pools.start_failed(domain, str(exc), now, _passes(error))
             return
@@ -188,6 +197,8 @@ class Supervisor:
         if worker is not None:
             self._transport.connected(routing_id)
             worker.ready_at = now
+            if worker.group is not None and not worker.group.holds(worker.process.pid):
+                logger.warning("worker %d did not get into its control group", worker.process.pid)
             self.pools.ready(routing_id, now)
 
     def ended(self, worker: WorkerProcess, now: float) -> tuple[str, Loss, str]:
@@ -197,6 +208,7 @@ class Supervisor:
         reason, kind = worker.reason, self._kind(worker)
         told = f"{reason}{': ' if words else ''}{words}"
         worker.process.close()
+        self.groups.release(worker.group)
         self._transport.close_endpoint(worker.routing_id)
         self.workers.pop(worker.routing_id, None)
         self.spares.pop(worker.routing_id, None)
@@ -213,6 +225,9 @@ class Supervisor:
         if worker.killed_kind is not None and status in (None, -signal.SIGKILL):
             return worker.killed_kind  # else it was faster
         if status == -signal.SIGKILL:
+            kills = worker.group.oom_kills() if worker.group is not None else None
+            if kills is not None:
+                return Loss.MEMORY if kills else Loss.KILLED
             before, self._oom_kills = self._oom_kills, _kernel_oom_kills()
             return Loss.MEMORY if self._oom_kills > before else Loss.KILLED
         if status is None or status >= 0:
@@ -237,6 +252,8 @@ class Supervisor:
             worker.process.kill()
         for worker in (*self.workers.values(), *self.spares.values()):
             worker.process.close()
+            self.groups.release(worker.group)
+        self.groups.close()
         self.workers.clear()
         self.spares.clear()
 

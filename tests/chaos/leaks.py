@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from sandboxhost import cgroups
+
 LISTING = "the listing itself"
 WORK = "sandboxhost-"
 """How the names of our temporary directories begin."""
@@ -27,8 +29,18 @@ def belongings() -> dict[str, Any]:
         "children": {child.pid for child in psutil.Process().children(recursive=True)},
         "shared memory": {name for name in os.listdir(shared) if name.startswith("sbx-")} if shared.is_dir() else set(),
         "directories": {entry for entry in os.listdir(tempfile.gettempdir()) if entry.startswith(WORK)},
+        "control groups": control_groups(),
         "threads": {thread.name for thread in threading.enumerate()},
     }
+
+
+def control_groups(pid: int | None = None) -> set[str]:
+    """The groups that hosts in the process (this one) have made, wherever they may have made some."""
+    known = cgroups.places(*(Path(f"/proc/self/{name}").read_text(encoding="utf-8") for name in ("cgroup", "mountinfo")))
+    parents = {parent for place in known for parent in (place.directory, os.path.dirname(place.directory))}
+    mine = f"{cgroups.PREFIX}{pid or os.getpid()}-"
+    entries = ((parent, name) for parent in parents if os.path.isdir(parent) for name in os.listdir(parent))
+    return {f"{parent}/{name}" for parent, name in entries if name.startswith(mine)}
 
 
 def _target(fd: str) -> str:

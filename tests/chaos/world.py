@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sandboxhost import Grants, Host, HostClosed, Limits, Plugin, ProcessLimits, SandboxError, Supervision, i32, i64
+from sandboxhost import Grants, GroupLimits, Host, HostClosed, Limits, Plugin, ProcessLimits, SandboxError, Supervision, i32, i64
 
 from . import guests
 from .ledger import FACTOR, Ledger
@@ -20,6 +20,9 @@ DEADLINE, SHORT = 1.5, 0.15
 MIB = 1 << 20
 HOG = (128 if os.environ.get("SANDBOXHOST_SANITIZE") else 1024) * MIB
 """Of one instance: more than RLIMIT_DATA leaves it; a sanitizer's build has no such limit."""
+
+GROUPS = GroupLimits(use="own", memory=None, processes=256)
+"""A control group around each worker wherever there can be one. Not of memory: whose the machine's is, the run does not know."""
 
 
 class Broken(Exception):
@@ -35,7 +38,7 @@ class World:
         # faults are nobody's fault, and there are many
         rules = Supervision(quarantine_losses=None, restarts=0, max_backoff=0.05)
         limits = ProcessLimits(data=512 * MIB, open_files=128)
-        self.host = Host(WORKERS, threads=THREADS, process_limits=limits, supervision=rules)
+        self.host = Host(WORKERS, threads=THREADS, process_limits=limits, supervision=rules, group_limits=GROUPS)
         try:
             self._register()
             limits = Limits(memory=64 * MIB, deadline=DEADLINE, compile_seconds=5.0)
