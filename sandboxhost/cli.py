@@ -23,7 +23,8 @@ from .errors import (
     printable,
 )
 from .limits import Limits, parse_size
-from .options import TIERS
+from .lockdown import DEFAULT_MINIMUM
+from .options import LEVELS, TIERS
 
 OK, USAGE, BAD_MODULE, TRAP, LIMIT, WORKER_LOST, INTERRUPTED = 0, 2, 65, 70, 75, 76, 130
 _EPILOG = """\
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="resolution of the clocks (default 1e-6); 0: a clock that starts at 0 and is the same in every run")
     run.add_argument("--seed", metavar="N", type=int, help="seed of its random numbers (default: unpredictable)")
     run.add_argument("--tier", choices=TIERS, default="auto", help="the executor (default: auto, the fastest that there is)")
+    _minimum_level(run)
     run.add_argument("--in-process", action="store_true", help="no worker process: faster to start, less isolated")
     run.add_argument("--json", action="store_true", help="print results, usage and errors as JSON")
     run.add_argument("file", metavar="FILE")
@@ -127,7 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="a tour in ten seconds: plugins, limits, a killed worker")
     demo.set_defaults(command=_demo)
     demo.add_argument("--workers", type=int, default=3, help="worker processes (default 3)")
+    _minimum_level(demo)
     return parser
+
+
+def _minimum_level(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--minimum-level", choices=LEVELS, default=DEFAULT_MINIMUM,
+                         help="what worker processes must lock themselves down to (default: %(default)s; see doctor)")
 
 
 def _directory(text: str) -> tuple[str, tuple[str, str]]:
@@ -165,7 +173,8 @@ def _run(options: argparse.Namespace) -> int:
     limits = Limits(fuel=options.fuel, deadline=options.deadline, memory=options.memory)
     grants = Grants(directories=dict(options.dir), environment=dict(options.env), clock=options.clock or None,
                     random_seed=options.seed)
-    with Host(workers=0 if options.in_process else 1, threads=1, tier=options.tier) as host:
+    with Host(workers=0 if options.in_process else 1, threads=1, tier=options.tier,
+              minimum_level=options.minimum_level) as host:
         plugin = host.load(options.file, limits=limits, grants=grants)
         if plugin.is_command() and options.invoke is None:
             return _run_command(plugin, options)
@@ -333,7 +342,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from .demo import demo
 
-    return demo(options.workers)
+    return demo(options.workers, options.minimum_level)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from . import forks, shm, wire
 from .calls import Events, Waiter
 from .engine import CompiledModule, Engine
-from .errors import HostClosed, Loss, ProtocolError, WorkerError
+from .errors import HostClosed, Loss, ProtocolError, WorkerError, WorkerStartError
 from .exchange import SIZE, Exchange
 from .forks import Refusing, RefusingEngine
 from .limits import GroupLimits, Limits, ProcessLimits
@@ -460,6 +460,9 @@ class Core:
             self._check_ready(worker_id, messages, now)
         except ProtocolError as exc:
             later += self._carry_out(self._router.violation(worker_id, str(exc), now))
+        except WorkerStartError as exc:  # no fault of the worker's
+            logger.warning("a new worker is given up for another: %s", exc)
+            self._kill(worker_id, str(exc), Loss.HOST)
         else:
             later += self._carry_out(self._router.received(worker_id, messages, now))
 

@@ -13,6 +13,8 @@ from .errors import LimitExceeded, SandboxError, WorkerLost
 from .grants import Grants
 from .host import Host
 from .limits import Limits
+from .lockdown import DEFAULT_MINIMUM
+from .options import Level
 from .plugin import Plugin
 from .values import i32, i64
 
@@ -51,11 +53,11 @@ def examples_folder() -> Path:
     raise FileNotFoundError("the example plugins (plugins_example/) are neither in the package nor in the folder around it")
 
 
-def demo(workers: int = 3) -> int:
-    """Shows the product; 0 when everything ended as it should."""
+def demo(workers: int = 3, minimum_level: Level = DEFAULT_MINIMUM) -> int:
+    """Shows the product; 0 when everything ended as it should. Raises WorkerStartError: workers reach less than that level."""
     screen = _Screen()
     folder = examples_folder()
-    with Host(workers=workers, threads=1) as host:
+    with Host(workers=workers, threads=1, minimum_level=minimum_level) as host:
 
         @host.function("app", "lookup")
         def lookup(key: i32) -> i64:
@@ -64,6 +66,7 @@ def demo(workers: int = 3) -> int:
         def load(name: str, **limits: Any) -> Plugin:
             return host.load(folder / name, limits=Limits(**limits), grants=Grants(environment={"LANG": "C"}))
 
+        load("hello").run([])  # where workers cannot be had this says why
         _wait_for_workers(host)
         screen.title(f"{workers} worker processes: {', '.join(str(worker.pid) for worker in host.statistics().workers)}")
         _tour(screen, host, load)

@@ -171,8 +171,8 @@ class Pools:
         self.changed = True
         return True
 
-    def lost(self, id_: bytes, words: str, signalled: bool, now: float) -> None:
-        """The process has ended: `words` say how, and what it said last; signalled: by a signal."""
+    def lost(self, id_: bytes, words: str, signalled: bool, now: float, passing: bool = False) -> None:
+        """The process has ended: `words` say how, and what it said last; signalled: by a signal; passing: as `start_failed`."""
         member = self.members.pop(id_, None)
         pool = self._pools.get(member.domain) if member is not None else None
         if member is None:
@@ -191,7 +191,7 @@ class Pools:
         elif member.domain is None and member.warm:
             self._delay_beyond_intensity(pool, now)
         else:
-            self._boot_failed(pool, words, now, KILLED_WEIGHT if signalled else 1.0)
+            self._boot_failed(pool, words, now, 0.0 if passing else KILLED_WEIGHT if signalled else 1.0)
 
     # ---- what to do
 

@@ -41,6 +41,8 @@ class WorkerProcess:
     killed_for: str = ""
     """Why we killed it ourselves."""
     killed_kind: Loss | None = None
+    killed_in_need: bool = False
+    """For want of something that the host may have again: the next one may do."""
     resident: int = 0
     """Bytes, when it was last looked at (watch.py)."""
     _psutil: Any = None
@@ -95,14 +97,17 @@ class Supervisor:
         self.groups = Groups(groups or GroupLimits())
 
     def check_level(self, routing_id: bytes, said: wire.Ready) -> None:
-        """Raises ProtocolError: it is not locked down as it says, or too little, and then no further one is started."""
+        """Raises ProtocolError: it is not locked down as it says, or too little, and then no further one is started;
+        WorkerStartError: the host itself is short of what it needs to look, and another one is to be started."""
         worker = self.workers.get(routing_id)
         if worker is not None:
             try:
                 lockdown.check(worker.process.pid, said.level, said.missing, self._minimum_level)
             except WorkerStartError as exc:
-                if not _passes(exc.__cause__):  # the next one would be no better
-                    self.pools.refuse(routing_id, str(exc))
+                if _passes(exc.__cause__):
+                    worker.killed_in_need = True
+                    raise WorkerStartError(f"the host cannot look at it now: {exc}") from None
+                self.pools.refuse(routing_id, str(exc))  # the next one would be no better
                 raise ProtocolError(str(exc)) from None
 
     def tick(self, now: float) -> Changes:
@@ -215,7 +220,7 @@ class Supervisor:
         if not self.stopping:
             before = self.pools.lost_workers
             status = worker.process.status
-            self.pools.lost(worker.routing_id, told, status is not None and status < 0, now)
+            self.pools.lost(worker.routing_id, told, status is not None and status < 0, now, worker.killed_in_need)
             if self.pools.lost_workers > before:
                 self.losses[kind] = self.losses.get(kind, 0) + 1
         return reason, kind, told

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,15 @@ from .conftest import MATH, PACKAGES, wat
 
 OWN = GroupLimits(use="own", memory=None, processes=64, processors=1.5)
 """Not memory: on a machine whose groups are not ours to know, that one may be another's way to watch over us."""
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What other processes have in /tmp is no leak."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder stays where it was
+    with tempfile.TemporaryDirectory(prefix="groups-") as place:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        yield
 
 
 def supervisor(host: Host) -> Any:

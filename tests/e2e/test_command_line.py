@@ -81,6 +81,7 @@ def test_run_an_export(files: Path, mode: list[str]) -> None:
         (["run", "--dir", "x", "y"], 2, "GUEST=HOST"),
         (["run", "--dir", "/a=/no/such", "y"], 2, "is no directory"),
         (["run"], 2, "usage"),
+        (["run", "--minimum-level", "most", "x"], 2, "invalid choice: 'most'"),
         (["jump"], 2, "invalid choice"),
         ([], 2, "COMMAND"),
         (["run", "--env", "SURELY_NOT_SET", "x"], 2, "is not set here"),

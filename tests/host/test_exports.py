@@ -22,6 +22,7 @@ NAMES = [
     "FunctionType",
     "GlobalType",
     "Grants",
+    "GroupLimits",
     "GuestExit",
     "Host",
     "HostClosed",

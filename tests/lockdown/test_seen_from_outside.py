@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sandboxhost import Host, doctor, lockdown
+from sandboxhost import Host, Supervision, cgroups, doctor, lockdown
 from sandboxhost.errors import ProtocolError, WorkerStartError
 from sandboxhost.options import LAYERS, LEVELS
 from sandboxhost.values import FunctionType
+from tests.chaos.faults import few_descriptors
 from tests.conftest import ROOT
 from tests.e2e.conftest import MATH, PACKAGES
 from tests.workers.driver import I32, WorkerDriver, binary
@@ -67,6 +70,46 @@ def test_a_process_that_says_more_than_is_so_is_refused() -> None:
 def test_a_process_that_cannot_be_looked_at_is_refused() -> None:
     with pytest.raises(WorkerStartError, match="/proc does not show process 4194303"):
         lockdown.check(2**22 - 1, "full", "", "none")
+
+
+class Short:
+    """Looks at a process as the host does, but for so many times without a free descriptor."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.check = times, lockdown.check
+        self.pids: list[int] = []
+
+    def __call__(self, pid: int, *words: Any) -> None:
+        if len(self.pids) < self.times:
+            self.pids.append(pid)
+            with few_descriptors(0):
+                self.check(pid, *words)
+        else:
+            self.check(pid, *words)
+
+
+def test_a_host_that_is_short_of_descriptors_blames_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More often than workers may fail to boot: it is the host that cannot look at them, and that passes."""
+    rules = Supervision(spares=0, boot_attempts=1, backoff=0.01, max_backoff=0.02)
+    with Host(workers=1, supervision=rules) as host:
+        plugin = host.load(MATH)
+        assert plugin.call("add", 1, 1) == 2
+        short = Short(6)
+        monkeypatch.setattr(lockdown, "check", short)
+        victim = host.statistics().workers[0].pid
+        os.kill(victim, 9)
+        end = time.monotonic() + 60
+        while not any(w.state == "ready" and w.pid not in (victim, *short.pids) for w in host.statistics().workers):
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        assert plugin.call("add", 2, 40) == 42
+        assert len(set(short.pids)) == 6
+        counts = host.statistics()
+    assert counts.protocol_errors == 0 and counts.losses == {"killed from outside": 1, "host": 6}
+    assert caplog.text.count("the host cannot look at it now: /proc does not show process") >= 6
+    assert "Too many open files" in caplog.text
 
 
 def test_less_than_the_minimum_names_what_is_missing() -> None:
@@ -148,6 +191,21 @@ with Host(workers=1, minimum_level="full") as host:
     assert "level 'no-userns' only, and 'full' is the least" in second and "namespaces: " in second
 
 
+def test_the_command_line_takes_the_minimum(tmp_path: Path) -> None:
+    (tmp_path / "math.wasm").write_bytes(MATH)
+    call = [str(tmp_path / "math.wasm"), "add", "2", "40"]
+    done = forbidden(f"""
+from sandboxhost.cli import main
+for command in ("run", "demo"):
+    for level in ("full", "no-userns"):
+        print(main([command, "--minimum-level", level, *({call!r} if command == "run" else ["--workers", "1"])]))
+""")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:4] == ["76", "42", "0", "76"] and lines[-1] == "0" and len(lines) > 20
+    assert done.stderr.count("level 'no-userns' only, and 'full' is the least that is accepted") == 2
+
+
 def test_the_doctor_there() -> None:
     done = forbidden("""
 from sandboxhost.doctor import main
@@ -167,6 +225,9 @@ def test_the_doctor_here(capsys: pytest.CaptureFixture[str]) -> None:
         for layer in process["layers"].values():
             assert layer["state"] in ("holds", "missing", "none needed")
             assert bool(layer["advice"]) == (layer["state"] == "missing")
+    assert list(report["control_groups"]) == list(cgroups.CONTROLLERS)
+    for group in report["control_groups"].values():
+        assert group["state"] == ("missing" if group["reason"] else "holds") and bool(group["advice"]) == bool(group["reason"])
     assert code == (0 if LEVELS.index(report["level"]) >= LEVELS.index("seccomp-only") else 1)
 
 
