@@ -34,14 +34,20 @@ _KIND_OF = {name: kind for kind, name in _KINDS.items()}
 _NARROW = {"i32", "f32"}
 
 
+_OTHER_FEATURES = (
+    "multi_memory", "memory64", "tail_call", "relaxed_simd", "simd", "threads", "exceptions", "gc", "function_references",
+)  # fmt: skip
+
+
 @cache
-def engine() -> wasmtime.Engine:
-    """An engine with quick compilation: WebAssembly 2.0 as far as ours goes, plus what wasmtime cannot switch off."""
+def engine(metered: bool = False) -> wasmtime.Engine:
+    """WebAssembly 2.0 as far as ours goes, quick to compile. metered: with fuel."""
     config = wasmtime.Config()
+    for feature in _OTHER_FEATURES:
+        setattr(config, f"wasm_{feature}", False)
     config.cranelift_opt_level = "none"
-    config.wasm_multi_memory = False
-    config.wasm_memory64 = False
     config.parallel_compilation = False
+    config.consume_fuel = metered
     config.memory_reservation = 1 << 26
     config.memory_guard_size = 1 << 16
     return wasmtime.Engine(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
 
@@ -16,20 +15,9 @@ from sandboxworker.store import Store
 from sandboxworker.types import FunctionType, TableType, ValueType
 from tests.workers.driver import I32, I64, WorkerDriver, binary, image_of
 
-from .executors import EXECUTORS, TIERS, Executor, exports, instantiate
+from .executors import TIERS, Executor, exports, instantiate
 
 MISMATCH = "^indirect call type mismatch"
-
-
-@pytest.fixture(params=EXECUTORS, ids=str)
-def executor(request: pytest.FixtureRequest) -> Executor:
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def store(executor: Executor) -> Iterator[Store]:
-    with executor.store() as made:
-        yield made
 
 
 # ---- type-id confusion

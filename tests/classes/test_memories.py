@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,22 +16,11 @@ from sandboxworker.store import Store
 from sandboxworker.types import FunctionType, MemoryType, TableType, ValueType
 from tests.workers.driver import I32, binary
 
-from .executors import EXECUTORS, TIERS, Executor, exports, instantiate
+from .executors import TIERS, Executor, exports, instantiate
 
 PAGE = 65_536
 TOP = 2**32 - 1
 MEMORY_BOUNDS, TABLE_BOUNDS = "^out of bounds memory access", "^out of bounds table access"
-
-
-@pytest.fixture(params=EXECUTORS, ids=str)
-def executor(request: pytest.FixtureRequest) -> Executor:
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def store(executor: Executor) -> Iterator[Store]:
-    with executor.store() as made:
-        yield made
 
 
 # ---- address width (every load and store: tests/tiers/test_accesses.py)

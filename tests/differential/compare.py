@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol
 
 import wasmtime
 
 from spectest.embedding import Embedding, Failure, Instance
 from spectest.values import Constant, is_nan
-from tests.oracle import OracleEmbedding, OracleInstance
+from tests.oracle import OracleEmbedding, OracleInstance, engine
 
 from .ops import float_bits
 from .program import HOST, NESTED
@@ -200,7 +199,7 @@ class OracleSubject:
 
     def embedding(self) -> OracleEmbedding:
         """See Subject."""
-        embedding = OracleEmbedding(_fuelled_engine())
+        embedding = OracleEmbedding(engine(metered=True))
         embedding.store.set_fuel(ORACLE_FUEL)
         return embedding
 
@@ -221,17 +220,6 @@ class OracleSubject:
     def table_size(self, instance: OracleInstance, name: str) -> int:
         """See Subject."""
         return int(instance.exports[name].size(instance.raw.store))
-
-
-@cache
-def _fuelled_engine() -> wasmtime.Engine:
-    config = wasmtime.Config()
-    config.cranelift_opt_level = "none"
-    config.parallel_compilation = False
-    config.consume_fuel = True
-    config.memory_reservation = 1 << 26
-    config.memory_guard_size = 1 << 16
-    return wasmtime.Engine(config)
 
 
 def sandbox_subjects() -> Mapping[str, Subject]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import wasmtime
 from wasmtime import WasmtimeError
 
-from tests.oracle import Raw, trap_words
+from tests.oracle import Raw, engine, trap_words
 
 from .observer import (
     BUDGET,
@@ -41,22 +40,6 @@ class _Ended(Exception):
     """The run is over before its end; the outcome is the argument."""
 
 
-@cache
-def engine() -> wasmtime.Engine:
-    """WebAssembly 2.0 as far as ours goes, quick to compile, with fuel."""
-    config = wasmtime.Config()
-    for feature in (
-        "multi_memory", "memory64", "tail_call", "relaxed_simd", "simd", "threads", "exceptions", "gc", "function_references",
-    ):
-        setattr(config, f"wasm_{feature}", False)
-    config.cranelift_opt_level = "none"
-    config.parallel_compilation = False
-    config.consume_fuel = True
-    config.memory_reservation = 1 << 26
-    config.memory_guard_size = 1 << 16
-    return wasmtime.Engine(config)
-
-
 def plain(type_name: str, raw: Any) -> int:
     """As fz_plain: NaNs are one value, a function is 1, a null reference 0."""
     if type_name in _NAN:
@@ -80,7 +63,7 @@ class SecondEngine:
     def observe(self, data: bytes) -> Observation:
         """Compiles and runs a module."""
         try:
-            module = wasmtime.Module(engine(), data)
+            module = wasmtime.Module(engine(metered=True), data)
         except WasmtimeError as error:
             return Observation(Outcome.REFUSED, (), " ".join(str(error).split()))
         run = _Run(self._library, module)
@@ -99,7 +82,7 @@ class _Run:
 
     def __init__(self, library: Library, module: wasmtime.Module) -> None:
         self.library, self.module = library, module
-        self.store = wasmtime.Store(engine())
+        self.store = wasmtime.Store(engine(metered=True))
         self.store.set_limits(memory_size=MAX_PAGES << 16, table_elements=MAX_ELEMENTS)
         self.store.set_fuel(FUEL)
         self.raw = Raw(self.store)

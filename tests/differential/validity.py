@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from functools import cache
 from random import Random
 
 import wasmtime
@@ -16,23 +15,13 @@ import wasmtime
 from sandboxhost.errors import LimitExceeded, ModuleError
 from sandboxworker import native
 from tests import builder
+from tests.oracle import engine
 
 from .program import generate
 from .reduce import assemble
 
 # Values that mean something somewhere: opcodes, types, LEB128 edges.
 _BYTES = bytes.fromhex("000102030405070b0f10111a1b1c202140416f707f80d0fcff")
-
-
-@cache
-def _engine() -> wasmtime.Engine:
-    """The second engine with the features of ours."""
-    config = wasmtime.Config()
-    for feature in (
-        "multi_memory", "memory64", "tail_call", "relaxed_simd", "simd", "threads", "exceptions", "gc", "function_references",
-    ):
-        setattr(config, f"wasm_{feature}", False)
-    return wasmtime.Engine(config)
 
 
 def ours(data: bytes) -> str:
@@ -50,7 +39,7 @@ def ours(data: bytes) -> str:
 def theirs(data: bytes) -> str:
     """The same of the second engine."""
     try:
-        wasmtime.Module.validate(_engine(), data)
+        wasmtime.Module.validate(engine(), data)
     except wasmtime.WasmtimeError as error:
         text = " ".join(str(error).split())
         beyond = "limit" in text or "too large" in text or "out of bounds: too many" in text or "not enabled" in text
