@@ -16,6 +16,7 @@ from .calls import Binding, Events, Waiter
 from .domains import Directory, domain_of
 from .engine import CompiledModule, Engine, ModuleDescription
 from .errors import HostClosed, LimitExceeded, LinkError, printable
+from .generations import Generation, Recipe
 from .grants import Grants
 from .hardening import harden
 from .host_functions import HostFunction, Threads
@@ -123,6 +124,11 @@ class Host:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
         self.close(DRAIN_SECONDS if kind is None else 0.0)
 
+    @property
+    def closed(self) -> bool:
+        """True from when `close` was called."""
+        return self._closed
+
     def close(self, drain: float = DRAIN_SECONDS) -> None:
         """Ends everything: processes, descriptors, files. May be called again.
 
@@ -168,12 +174,22 @@ class Host:
         """
         if self._closed:
             raise HostClosed("the host is closed")
-        limits, grants = limits or Limits(), grants or Grants()
+        if isolation not in ("shared", "plugin"):
+            raise ValueError(f"isolation must be \"shared\" or \"plugin\", got {isolation!r}")
+        recipe = Recipe(limits or Limits(), grants or Grants(), name, instance, idempotent, manifest, tenant, isolation)
+        return Plugin(self.bring_up(source, recipe), recipe, weakref.ref(self))
+
+    def bring_up(self, source: str | os.PathLike[str] | bytes, recipe: Recipe, before: Generation | None = None) -> Generation:
+        """A generation of a plugin, loaded by a worker: the first, or one that may follow `before`. Raises as `load`."""
+        if self._closed:
+            raise HostClosed("the host is closed")
+        limits, grants, instance = recipe.limits, recipe.grants, recipe.instance
+        name, manifest = recipe.name, recipe.manifest or (before.manifest if before else None)
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)
         else:
             path, found = find_manifest(source)
-            manifest = manifest or found
+            manifest = recipe.manifest or found or manifest
             data = _read(path, limits.module_bytes)
             name = name or (manifest.name if manifest else path.stem)
         if manifest is not None:
@@ -182,9 +198,9 @@ class Host:
         kept = instance if instance is not None else (manifest.instance if manifest else "fresh")
         if kept not in ("fresh", "persistent") and not (type(kept) is int and 0 < kept < 2**31):
             raise ValueError(f"instance must be \"fresh\", \"persistent\" or a number of calls, got {kept!r}")
-        if isolation not in ("shared", "plugin"):
-            raise ValueError(f"isolation must be \"shared\" or \"plugin\", got {isolation!r}")
-        alone = isolation == "plugin" or (manifest is not None and manifest.isolation == "plugin")
+        if before is not None:
+            name = before.name
+        alone = recipe.isolation == "plugin" or (manifest is not None and manifest.isolation == "plugin")
         persistent = kept != "fresh"
         compiled = self._backend.compile_module(data, limits)
         directories: list[int] = []
@@ -193,8 +209,10 @@ class Host:
             directories = _open_directories(grants)
             options = _load_options(name, limits, grants, kept, list(functions), compiled)
             number, reach = next(self._numbers), _identify(grants, directories)
-            domain = domain_of(printable(tenant, 200), reach, number if alone else 0)
+            domain = domain_of(printable(recipe.tenant, 200), reach, number if alone else 0)
             record = PluginRecord(number, name, options.encode(), limits, persistent, domain, reach)
+            if before is not None:
+                record.trial, record.generation, record.tally = True, before.record.generation + 1, before.record.tally
             self._backend.add_plugin(record, compiled, directories)
         except BaseException:
             for fd in directories:
@@ -202,16 +220,15 @@ class Host:
             compiled.release()
             raise
         binding = Binding(name, self._backend, tuple(functions.values()), self._threads)
-        plugin = Plugin(record, grants, compiled.description, self._backend, binding, idempotent,
-                        manifest.entry if manifest else "")
+        generation = Generation(record, grants, compiled.description, self._backend, binding, recipe.idempotent, manifest)
         try:
             waiter = Waiter(binding, "")
             (call_id,) = self._backend.submit([CallSpec(record.id, "load")], [waiter])
             waiter.wait(call_id)
         except BaseException:
-            plugin.unload()
+            self._backend.remove_plugin(record.id)
             raise
-        return plugin
+        return generation
 
     def _link(self, description: ModuleDescription, grants: Grants) -> dict[tuple[str, str], tuple[HostFunction, FunctionType]]:
         """The application's functions that the module imports. Raises LinkError for what is not granted or has another type."""

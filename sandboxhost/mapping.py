@@ -10,7 +10,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from .calls import BatchEvents, RowsEvents
-from .errors import Cancelled, Overloaded, PayloadTooLarge, SandboxError
+from .errors import Cancelled, Overloaded, PayloadTooLarge, SandboxError, SignatureMismatch, UnknownFunction
+from .generations import Generation
 from .router import CallSpec, Finish
 from .values import SLOT_FORMATS, FunctionType, ValueType, pack, unpack
 
@@ -69,7 +70,8 @@ class Mapping:
 
     def __init__(self, plugin: Plugin, function: str, rows: Iterable[Any], return_exceptions: bool) -> None:
         self._plugin, self._function, self._collect = plugin, function, return_exceptions
-        self._type: FunctionType = plugin.signature(function)
+        self._live = plugin.live
+        self._type: FunctionType = self._live.signature(function)
         self._source: Iterator[Any] = iter(rows)
         self._items: queue.SimpleQueue[tuple[BatchEvents, Any]] = queue.SimpleQueue()
         self._running: dict[int, tuple[int, int]] = {}
@@ -119,23 +121,36 @@ class Mapping:
                 self._submit(chunk)
 
     def _submit(self, chunk: list[Any]) -> None:
+        """Accepted as a whole, by the generation of now; one that was replaced meanwhile has accepted nothing."""
+        while True:
+            live = self._plugin.live
+            if live is not self._live and live.signature(self._function) != self._type:
+                raise SignatureMismatch(f"{self._function}: the plugin was reloaded, and what was {self._type} is now "
+                                        f"{live.signature(self._function)}", plugin=live.name, function=self._function)
+            self._live = live
+            try:
+                return self._submit_to(live, chunk)
+            except UnknownFunction:
+                if self._plugin.live is live:
+                    raise
+
+    def _submit_to(self, live: Generation, chunk: list[Any]) -> None:
         first = len(self._results)
         params = self._type.params
         events: list[BatchEvents]
         if self._in_chunks:
-            if 8 * len(params) > self._plugin.limits.argument_bytes:
-                allowed = self._plugin.limits.argument_bytes
+            if 8 * len(params) > live.limits.argument_bytes:
+                allowed = live.limits.argument_bytes
                 text = f"the arguments have {8 * len(params)} bytes, {allowed} are allowed"
-                raise PayloadTooLarge(text, limit="argument_bytes", allowed=allowed, plugin=self._plugin.name,
-                                      function=self._function)
+                raise PayloadTooLarge(text, limit="argument_bytes", allowed=allowed, plugin=live.name, function=self._function)
             payload = pack_rows(params, chunk, self._function)
-            specs = [self._plugin.rows_spec(self._function, payload, len(chunk), 8 * len(self._type.results), not self._collect)]
-            events = [RowsEvents(self._plugin.binding, self._function, first, len(chunk), self._items)]
+            specs = [live.rows_spec(self._function, payload, len(chunk), 8 * len(self._type.results), not self._collect)]
+            events = [RowsEvents(live.binding, self._function, first, len(chunk), self._items)]
             rows = len(chunk)
         else:
-            specs = [self._plugin.spec(self._function, pack(params, row if isinstance(row, tuple) else (row,), self._function),
-                                       batch=True) for row in chunk]
-            events = [BatchEvents(self._plugin.binding, self._function, first + i, self._items) for i in range(len(chunk))]
+            specs = [live.spec(self._function, pack(params, row if isinstance(row, tuple) else (row,), self._function),
+                               batch=True) for row in chunk]
+            events = [BatchEvents(live.binding, self._function, first + i, self._items) for i in range(len(chunk))]
             rows = 1
         ids = self._start(specs, events)
         self._results.extend([None] * len(chunk))

@@ -1,27 +1,29 @@
 """A loaded plugin: the object that an application calls."""
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from .calls import Binding, CallFuture, FutureEvents, Waiter
 from .engine import Export, ModuleDescription
-from .errors import PayloadTooLarge, SignatureMismatch, UnknownFunction, printable
+from .errors import HostClosed, SignatureMismatch, UnknownFunction
+from .generations import Generation, Recipe, Reloaded, reload
 from .grants import Grants
 from .host_functions import current_call
+from .limits import Limits
 from .mapping import Mapping as Calls
 from .mapping import plain
 from .options import RunOptions
 from .router import CallSpec, Finish
-from .router_state import Plugin as PluginRecord
 from .statistics import PluginStatistics, Usage
 from .values import ExternKind, FunctionType, ValueType, pack, unpack
 from .wire import SHARED_BYTES
 
 if TYPE_CHECKING:
-    from .host import Backend
+    from .host import Backend, Host
 
 __all__ = ["Completed", "Outcome", "Plugin"]
 
@@ -55,18 +57,55 @@ class Plugin:
     WorkerLost, WorkerStartError, HostClosed; and, before anything is started, UnknownFunction, SignatureMismatch, Overloaded.
     """
 
-    def __init__(self, record: PluginRecord, grants: Grants, description: ModuleDescription, backend: Backend,
-                 binding: Binding, idempotent: bool, entry: str = "") -> None:
-        self.entry = entry or ("_start" if "_start" in description.exports else "")
-        """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
-        self.name, self.limits, self.grants, self.description = record.name, record.limits, grants, description
-        self.number, self.persistent = record.id, record.persistent
-        self._record = record
-        self._variables = grants.variables
-        self._backend, self._binding, self._idempotent = backend, binding, idempotent
+    def __init__(self, live: Generation, recipe: Recipe, host: Callable[[], Host | None]) -> None:
+        self.live = live
+        """The generation that new calls go to. Whoever needs several parts of it takes them from one."""
+        self.recipe, self._host, self._backend = recipe, host, live.backend
+        self._reloading, self._switching = threading.Lock(), threading.Lock()
+        self._unloaded = False
 
     def __repr__(self) -> str:
         return f"<Plugin {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """As it was loaded."""
+        return self.live.name
+
+    @property
+    def number(self) -> int:
+        """Its number in the backend, another one for each generation."""
+        return self.live.number
+
+    @property
+    def generation(self) -> int:
+        """1 when loaded, one more with each `reload`."""
+        return self.live.record.generation
+
+    @property
+    def limits(self) -> Limits:
+        """What it may use."""
+        return self.live.limits
+
+    @property
+    def grants(self) -> Grants:
+        """What it may reach."""
+        return self.live.grants
+
+    @property
+    def description(self) -> ModuleDescription:
+        """What its module is made of."""
+        return self.live.description
+
+    @property
+    def entry(self) -> str:
+        """What its manifest names as the function to call or the command to run; else `_start` where it is exported; else ""."""
+        return self.live.entry
+
+    @property
+    def persistent(self) -> bool:
+        """True when its calls run in one instance."""
+        return self.live.record.persistent
 
     @property
     def exports(self) -> Mapping[str, Export]:
@@ -75,12 +114,7 @@ class Plugin:
 
     def signature(self, function: str) -> FunctionType:
         """The type of an exported function. Raises UnknownFunction."""
-        export = self.description.exports.get(function)
-        if export is not None and isinstance(export.type, FunctionType):
-            return export.type
-        shown = printable(repr(function), 200)
-        what = f"no function {shown}" if export is None else f"{shown} as a {export.kind}, not as a function"
-        raise UnknownFunction(f"{self.name} exports {what}", plugin=self.name, function=function)
+        return self.live.signature(function)
 
     # ---- calls ----
 
@@ -95,20 +129,32 @@ class Plugin:
         return Outcome(unpack(type_.results, item.payload, function), item.usage)
 
     def _perform(self, function: str, arguments: tuple[Any, ...]) -> tuple[FunctionType, Finish]:
-        type_ = self.signature(function)
-        spec = self.spec(function, pack(type_.params, arguments, function))
-        return type_, self._backend.perform(spec, Waiter(self._binding, function))
+        while True:
+            live = self.live
+            type_ = live.signature(function)
+            spec = live.spec(function, pack(type_.params, arguments, function))
+            try:
+                return type_, live.backend.perform(spec, Waiter(live.binding, function))
+            except UnknownFunction:  # nothing was started
+                if self.live is live:
+                    raise
 
     def submit(self, function: str, *arguments: Any) -> CallFuture:
         """Starts a call; a Future of what `call` returns."""
-        type_ = self.signature(function)
-        spec = self.spec(function, pack(type_.params, arguments, function))
-        future = CallFuture()
-        future.backend, future.threads = self._backend, self._binding.threads
-        future.set_running_or_notify_cancel()
-        events = FutureEvents(self._binding, function, future, lambda item: plain(unpack(type_.results, item.payload, function)))
-        (future.call_id,) = self._backend.submit([spec], [events], background=True)
-        return future
+        while True:
+            live = self.live
+            type_ = live.signature(function)
+            spec = live.spec(function, pack(type_.params, arguments, function))
+            future = CallFuture()
+            future.backend, future.threads = live.backend, live.binding.threads
+            future.set_running_or_notify_cancel()
+            events = FutureEvents(live.binding, function, future, _results(type_, function))
+            try:
+                (future.call_id,) = live.backend.submit([spec], [events], background=True)
+                return future
+            except UnknownFunction:
+                if self.live is live:
+                    raise
 
     def map(self, function: str, rows: Iterable[Any], *, return_exceptions: bool = False) -> list[Any]:
         """Calls `function` once a row (a tuple of arguments, or the one argument) and returns the results in order.
@@ -124,8 +170,7 @@ class Plugin:
         arguments: after the program's name, which is the plugin's (empty: those of the grants); environment: beside the grants'
         variables. A trap, a limit and so on raise as in `call`.
         """
-        waiter = Waiter(self._binding, "_start", keep_output=True)
-        item = self._run(waiter, arguments, stdin, environment, "capture")
+        waiter, item = self._run((), arguments, stdin, environment, "capture")
         stdout, stderr = (b"".join(pieces) for pieces in waiter.output)
         return Completed(_exit_code(item), stdout, stderr, item.usage)
 
@@ -133,37 +178,77 @@ class Plugin:
                  environment: Mapping[str, str] | None = None) -> Completed:
         """Like `run`, but the command reads and writes these descriptors of the application itself; nothing is captured."""
         descriptors = tuple(item if isinstance(item, int) else item.fileno() for item in (stdin, stdout, stderr))
-        waiter = Waiter(self._binding, "_start", keep_output=True, descriptors=descriptors)
-        item = self._run(waiter, arguments, b"", environment, "descriptors")
+        _, item = self._run(descriptors, arguments, b"", environment, "descriptors")
         return Completed(_exit_code(item), b"", b"", item.usage)
 
-    def _run(self, waiter: Waiter, arguments: Sequence[str], stdin: bytes, environment: Mapping[str, str] | None,
-             stdio: str) -> Finish:
-        type_ = self.signature("_start")
+    def _run(self, descriptors: tuple[int, ...], arguments: Sequence[str], stdin: bytes, environment: Mapping[str, str] | None,
+             stdio: str) -> tuple[Waiter, Finish]:
+        while True:
+            live = self.live
+            waiter = Waiter(live.binding, "_start", keep_output=True, descriptors=descriptors)
+            spec = self.run_spec(live, waiter, arguments, stdin, environment, stdio)
+            try:
+                return waiter, live.backend.perform(spec, waiter)
+            except UnknownFunction:
+                if self.live is live:
+                    raise
+
+    def run_spec(self, live: Generation, waiter: Waiter, arguments: Sequence[str], stdin: bytes,
+                 environment: Mapping[str, str] | None, stdio: str) -> CallSpec:
+        """The spec of a command, made here and now; large input is left with the waiter."""
+        type_ = live.signature("_start")
         if type_ != FunctionType():
             raise SignatureMismatch(f"_start: expected () -> (), got {type_}", plugin=self.name, function="_start")
         if arguments or environment:
-            given = Grants(environment={**self.grants.environment, **(environment or {})},
-                           arguments=(self.name, *(arguments or self.grants.arguments)))
+            given = Grants(environment={**live.grants.environment, **(environment or {})},
+                           arguments=(live.name, *(arguments or live.grants.arguments)))
             argv, pairs = given.arguments, given.variables
         else:
-            argv, pairs = (self.name, *self.grants.arguments), self._variables
+            argv, pairs = (live.name, *live.grants.arguments), live.variables
         options = whole = RunOptions(argv, pairs, bytes(stdin), stdio)
         if len(stdin) >= SHARED_BYTES:
             options, waiter.run = whole._replace(stdin=b""), whole
-        spec = self.spec("_start", options.encode(), kind="run", beside=len(stdin) - len(options.stdin))
+        spec = live.spec("_start", options.encode(), kind="run", beside=len(stdin) - len(options.stdin))
         spec.descriptors = bool(waiter.descriptors)
-        return self._backend.perform(spec, waiter)
+        return spec
 
     def spec(self, function: str, payload: bytes, kind: str = "call", batch: bool = False, beside: int = 0) -> CallSpec:
-        """The spec of a call made here and now. Raises PayloadTooLarge."""
-        if len(payload) + beside > self.limits.argument_bytes:
-            raise PayloadTooLarge(f"the arguments have {len(payload) + beside} bytes, {self.limits.argument_bytes} are allowed",
-                                  limit="argument_bytes", allowed=self.limits.argument_bytes, plugin=self.name, function=function)
-        deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
-        backend, parent = current_call.get()
-        return CallSpec(self.number, kind, function, payload, deadline, parent if backend is self._backend else 0, batch,
-                        self._idempotent)
+        """See Generation.spec."""
+        return self.live.spec(function, payload, kind, batch, beside)
+
+    # ---- reload ----
+
+    def reload(self, source: str | os.PathLike[str] | bytes, *, allow_changes: bool = False,
+               trial: Callable[[Plugin], Any] | None = None) -> Reloaded:
+        """Puts another module in the plugin's place, without a call being lost; returns what is different.
+
+        The new module is compiled, linked and loaded in a worker beside the old one, by the same limits, grants, tenant and so
+        on (a path brings its own manifest, if it has one; else the one there was stays). `trial` may then make calls with it, as
+        a plugin of its own: what it raises is raised here. From then on new calls go to the new generation; calls that were
+        accepted before end on the old one, which is dropped with the last of them. A persistent plugin begins with a new
+        instance; a quarantined one is taken on trust again.
+
+        Raises as `Host.load`, SignatureMismatch: an exported function is gone or has another type, which is only taken with
+        `allow_changes`. Whatever it raises, the plugin goes on as it was.
+        """
+        host = self._host()
+        if host is None or host.closed:
+            raise HostClosed("the host is closed")
+        with self._reloading:
+            return reload(host, self, source, allow_changes, trial)
+
+    def sibling(self, live: Generation) -> Plugin:
+        """A plugin for the other generation alone: what `trial` gets."""
+        return type(self)(live, self.recipe, self._host)
+
+    def switch(self, before: Generation, after: Generation) -> bool:
+        """New calls go to the other generation; False when the plugin was unloaded meanwhile."""
+        with self._switching:
+            if self._unloaded or before.record.removed or after.record.removed:
+                return False
+            after.record.trial = False
+            self.live = after
+            return True
 
     # ---- for mapping.py
 
@@ -180,20 +265,15 @@ class Plugin:
     @property
     def binding(self) -> Binding:
         """What its calls have in common."""
-        return self._binding
+        return self.live.binding
 
     def width(self) -> int:
         """Calls that can run at the same time."""
         return min(self._backend.width(), self.limits.concurrent_calls or 1 << 30)
 
-    def rows_spec(self, function: str, payload: bytes, rows: int, row_bytes: int, stop: bool) -> CallSpec:
-        """The spec of a call of many rows."""
-        deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
-        return CallSpec(self.number, "rows", function, payload, deadline, 0, True, self._idempotent, rows, row_bytes, stop)
-
     def statistics(self) -> PluginStatistics:
         """A snapshot of its figures; also when it is unloaded."""
-        return self._backend.plugin_statistics(self._record)
+        return self._backend.plugin_statistics(self.live.record)
 
     def is_command(self) -> bool:
         """True when it exports the function `_start`, and its manifest names no other entry: `run` runs it."""
@@ -202,7 +282,14 @@ class Plugin:
 
     def unload(self) -> None:
         """Waiting calls are cancelled, calls in progress end, then workers drop the plugin. May be called again."""
-        self._backend.remove_plugin(self.number)
+        with self._switching:
+            self._unloaded = True
+            live = self.live
+        self._backend.remove_plugin(live.number)
+
+
+def _results(type_: FunctionType, function: str) -> Callable[[Finish], Any]:
+    return lambda item: plain(unpack(type_.results, item.payload, function))
 
 
 def _exit_code(item: Finish) -> int:
