@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from .calls import Binding, Events, Waiter
 from .domains import Directory, domain_of
@@ -30,6 +30,9 @@ from .router_state import Plugin as PluginRecord
 from .statistics import HostStatistics, PluginStatistics
 from .supervision import Supervision
 from .values import ExternKind, FunctionType
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 __all__ = ["Host"]
 
@@ -82,6 +85,8 @@ class Host:
 
     hardened: for good, and for the whole process that makes the host: no core dumps, and no process of its user may trace it or
     read its memory (hardening.py). A child that the application forks cannot use the host: HostForked.
+
+    tracer: an OpenTelemetry tracer: every load, call, submit, map, run and reload is a span (tracing.py).
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
@@ -89,7 +94,7 @@ class Host:
                  spares: int | None = None, quarantine_losses: int | None = None, quarantine_seconds: float | None = None,
                  supervision: Supervision | None = None, hardened: bool = False,
                  minimum_level: Level = DEFAULT_MINIMUM,
-                 group_limits: GroupLimits | None = None) -> None:
+                 group_limits: GroupLimits | None = None, tracer: Tracer | None = None) -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
@@ -110,6 +115,7 @@ class Host:
 
             self._backend = InProcess(features, explicit_bounds, tier)
         self.workers = workers
+        self._tracer = tracer
         self._functions: dict[tuple[str, str], HostFunction] = {}
         self._threads = Threads()
         self._numbers = itertools.count(1)
@@ -177,7 +183,14 @@ class Host:
         if isolation not in ("shared", "plugin"):
             raise ValueError(f"isolation must be \"shared\" or \"plugin\", got {isolation!r}")
         recipe = Recipe(limits or Limits(), grants or Grants(), name, instance, idempotent, manifest, tenant, isolation)
-        return Plugin(self.bring_up(source, recipe), recipe, weakref.ref(self))
+        if self._tracer is None:
+            return Plugin(self.bring_up(source, recipe), recipe, weakref.ref(self))
+        from .tracing import TracedPlugin, load_span
+
+        with load_span(self._tracer, recipe) as span:
+            live = self.bring_up(source, recipe)
+            span.set_attribute("sandboxhost.plugin", live.name)
+            return TracedPlugin(self._tracer, live, recipe, weakref.ref(self))
 
     def bring_up(self, source: str | os.PathLike[str] | bytes, recipe: Recipe, before: Generation | None = None) -> Generation:
         """A generation of a plugin, loaded by a worker: the first, or one that may follow `before`. Raises as `load`."""

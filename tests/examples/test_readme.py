@@ -7,15 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_prints_what_it_says() -> None:
-    source = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(source) == 1
-    done = subprocess.run([sys.executable, "-c", source[0]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.stdout, done.returncode) == ("385\n", 0), done.stderr
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_print_what_they_say(source: str) -> None:
+    """What stands as a comment behind a print is the line that it prints."""
+    wanted = re.findall(r"print\(.*\)  # (.+)$", source, re.MULTILINE)
+    assert wanted
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout.splitlines(), done.returncode) == (wanted, 0), done.stderr
 
 
 def test_the_tour_names_files_that_exist() -> None:
