@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+
+def own_temporary_directory() -> None:
+    """What this run's hosts leave in the file system is told from what others do on the same machine."""
+    place = tempfile.mkdtemp(prefix="sbx-")
+    os.chmod(place, 0o711)  # workers that have left root pass through it
+    os.environ["TMPDIR"] = tempfile.tempdir = place
+    mine = os.getpid()
+    atexit.register(lambda: os.getpid() == mine and shutil.rmtree(place, ignore_errors=True))
+
+
+own_temporary_directory()
 
 
 def set_default_tier(tier: str) -> None:
