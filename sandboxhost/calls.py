@@ -5,12 +5,12 @@ import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .errors import HostFunctionError, ProtocolError, SandboxError
 from .host_functions import HostFunction, Threads, current_call
-from .logs import GuestLines, logger
+from .logs import TAIL_BYTES, GuestLines, LineBudget, attach, last_lines, logger
 from .options import RunOptions
 from .router import Finish, InvokeHost, Part
 from .statistics import Usage
@@ -35,6 +35,9 @@ class Binding:
     functions: tuple[tuple[HostFunction, FunctionType], ...]
     """The application's functions by the index that HOST_CALL uses, with the type that the module imports."""
     threads: Threads
+    tenant: str = ""
+    budget: LineBudget = field(default_factory=LineBudget)
+    """For lines in the log."""
 
 
 class Events(ABC):
@@ -48,13 +51,13 @@ class Events(ABC):
         self._keep = keep_output
         self._lines: GuestLines | None = None
 
-    def emit(self, stream: int, data: bytes) -> None:
+    def emit(self, stream: int, data: bytes, call_id: int = 0) -> None:
         """The guest wrote something."""
         if self._keep:
             self.output[stream - 1].append(data)
             return
         if self._lines is None:
-            self._lines = GuestLines(self.binding.plugin, self.function)
+            self._lines = GuestLines(self.binding.plugin, self.function, self.binding.tenant, call_id, self.binding.budget)
         self._lines.write(stream, data)
 
     def part(self, item: Part) -> None:
@@ -73,9 +76,19 @@ class Events(ABC):
         """The error of the outcome, complete with its cause."""
         if self._lines is not None:
             self._lines.close()
-        if isinstance(item.error, HostFunctionError):
-            item.error.__cause__ = self.raised
+        if item.error is not None:
+            self.complete_error(item.error)
         return item.error
+
+    def complete_error(self, error: SandboxError) -> None:
+        """Gives an error of the call its cause, and the last lines of the guest: of output that is kept those of stderr, or of
+        stdout where there is nothing on it."""
+        if isinstance(error, HostFunctionError):
+            error.__cause__ = error.__cause__ or self.raised
+        if self._lines is not None:
+            attach(error, self._lines.tail())
+        elif self._keep:
+            attach(error, next((lines for pieces in reversed(self.output) if (lines := _kept_lines(pieces))), ()))
 
     def call_host(self, call_id: int, index: int, payload: bytes) -> bytes:
         """Runs a function of the application on behalf of the call; packed results. Raises what it raises (and remembers it)."""
@@ -102,6 +115,15 @@ class Events(ABC):
                 raise
         finally:
             self.binding.backend.host_result(item.call, item.sequence, ok, payload)
+
+
+def _kept_lines(pieces: list[bytes]) -> tuple[str, ...]:
+    found = b""
+    for piece in reversed(pieces):
+        found = piece[-TAIL_BYTES:] + found
+        if len(found) >= TAIL_BYTES:
+            break
+    return last_lines(found[-TAIL_BYTES:].splitlines())
 
 
 class Waiter(Events):
@@ -243,3 +265,12 @@ class RowsEvents(BatchEvents):
         if isinstance(item.error, HostFunctionError):
             item.error.__cause__ = self.raised
         self.parts.append(item)
+
+    def ended(self, item: Finish) -> SandboxError | None:
+        """The error of the whole. What the guest wrote comes with the end of all rows: it goes with the one row that failed, and
+        with none where several did."""
+        error = super().ended(item)
+        failed = [part.error for part in self.parts if part.error is not None]
+        if error is None and len(failed) == 1:
+            self.complete_error(failed[0])
+        return error

@@ -320,7 +320,7 @@ class Core:
                 case Emit():
                     sink = self._sinks.get(item.call)
                     if sink is not None:
-                        sink.emit(item.stream, item.data)
+                        sink.emit(item.stream, item.data, item.call)
                 case Part():
                     sink = self._sinks.get(item.call)
                     if sink is not None:

@@ -128,7 +128,7 @@ class ElementOffsetOutOfBounds(InstantiationError):
     """An active element segment does not fit its table."""
 
 
-_CALL_FIELDS: dict[str, Any] = {"plugin": "", "function": "", "usage": Usage()}
+_CALL_FIELDS: dict[str, Any] = {"plugin": "", "function": "", "usage": Usage(), "output_tail": ()}
 
 
 class CallError(SandboxError):
@@ -139,6 +139,8 @@ class CallError(SandboxError):
     function: str
     """Name of the export that was called."""
     usage: Usage
+    output_tail: tuple[str, ...]
+    """The last lines that the guest wrote during the call, at most twenty, escaped; they are a note of the traceback too."""
     fields: ClassVar[Mapping[str, Any]] = _CALL_FIELDS
 
 
@@ -190,6 +192,8 @@ class LimitExceeded(SandboxError):
     plugin: str
     function: str
     usage: Usage
+    output_tail: tuple[str, ...]
+    """See CallError."""
     fields: ClassVar[Mapping[str, Any]] = _LIMIT_FIELDS
 
 
@@ -271,8 +275,10 @@ class WorkerLost(WorkerError):
     plugin: str
     function: str
     usage: Usage
+    output_tail: tuple[str, ...]
+    """See CallError."""
     fields: ClassVar[Mapping[str, Any]] = {"maybe_ran": True, "kind": Loss.CRASH, "reason": "", "instance_lost": False,
-                                           "plugin": "", "function": "", "usage": Usage()}
+                                           "plugin": "", "function": "", "usage": Usage(), "output_tail": ()}
 
 
 class Quarantined(SandboxError):

@@ -22,6 +22,7 @@ from .hardening import harden
 from .host_functions import HostFunction, Threads
 from .limits import GroupLimits, Limits, ProcessLimits
 from .lockdown import DEFAULT_MINIMUM
+from .logs import LineBudget
 from .manifest import Manifest, find_manifest
 from .options import Level, LoadOptions, Tier
 from .plugin import Completed, Outcome, Plugin
@@ -232,7 +233,8 @@ class Host:
                 os.close(fd)
             compiled.release()
             raise
-        binding = Binding(name, self._backend, tuple(functions.values()), self._threads)
+        binding = Binding(name, self._backend, tuple(functions.values()), self._threads, domain.tenant,
+                          before.binding.budget if before else LineBudget())
         generation = Generation(record, grants, compiled.description, self._backend, binding, recipe.idempotent, manifest)
         try:
             waiter = Waiter(binding, "")

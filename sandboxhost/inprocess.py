@@ -213,7 +213,8 @@ class InProcess:
                 raise HostFunctionError(f"{type(exc).__name__}: {exc}") from exc
 
         payload = b"" if run else spec.payload
-        job = Job(spec.function, payload, context, host_call, sink.emit, run, sink.descriptors)
+        job = Job(spec.function, payload, context, host_call, lambda stream, piece: sink.emit(stream, piece, call_id), run,
+                  sink.descriptors)
         outcome = plugin.perform(job, engine)
         usage = outcome.usage._replace(worker=os.getpid())
         error = outcome.error

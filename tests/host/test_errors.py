@@ -60,6 +60,7 @@ SAMPLES: dict[str, Any] = {
     "plugin": "p",
     "function": "f",
     "usage": Usage(1, 2, 3, 4),
+    "output_tail": ("one", "two"),
 }
 
 
@@ -71,7 +72,7 @@ def test_errors_survive_pickling_and_the_wire(cls: type[SandboxError]) -> None:
     assert all(getattr(copy, name) == SAMPLES[name] for name in cls.fields)
     back = from_wire(*to_wire(exc))
     assert type(back) is cls and back.text == "words"
-    assert all(getattr(back, n) == SAMPLES[n] for n in cls.fields if n not in ("plugin", "function", "usage"))
+    assert all(getattr(back, n) == SAMPLES[n] for n in cls.fields if n not in ("plugin", "function", "usage", "output_tail"))
 
 
 def test_a_cause_travels_and_a_chain_of_causes_is_cut() -> None:
