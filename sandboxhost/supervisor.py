@@ -49,7 +49,7 @@ class WorkerProcess:
 
     def kill(self, reason: str, kind: Loss = Loss.HOST) -> None:
         """SIGKILL, with the reason for what is told about it."""
-        if self.killed_kind is None:
+        if self.killed_kind is None and not self.process.reason:  # else it was faster
             self.killed_for, self.killed_kind = reason, kind
         self.process.kill()
 
@@ -103,7 +103,11 @@ class Supervisor:
         if worker is not None:
             try:
                 lockdown.check(worker.process.pid, said.level, said.missing, self._minimum_level)
-            except WorkerStartError as exc:
+            except (ProtocolError, WorkerStartError) as exc:
+                if worker.process.reap():  # of what has ended /proc shows little; how it did is told soon
+                    raise WorkerStartError("it ended before it could be looked at") from None
+                if isinstance(exc, ProtocolError):
+                    raise
                 if _passes(exc.__cause__):
                     worker.killed_in_need = True
                     raise WorkerStartError(f"the host cannot look at it now: {exc}") from None

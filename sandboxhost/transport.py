@@ -28,6 +28,8 @@ _MOST_PIECES = 256
 """Pieces of at most 8 KiB (libzmq's in_batch_size) that wait for one connection; then libzmq reads no more of it."""
 _PORTION_FRAMES, _PORTION_BYTES, _PIECE_BYTES = 1000, 2**20, 512
 """`receive` returns with so many frames or bytes, where a piece counts this much besides its own."""
+_BACKLOG = 64
+"""Connections that an endpoint keeps until the worker accepts them: the host's, and strangers', which must not keep it out."""
 _RETRY_MS = 20
 """When libzmq could not open a descriptor for the connection, it tries again after so many milliseconds."""
 
@@ -42,6 +44,7 @@ class Transport:
 
     Nobody can connect to a host: it connects to its workers. Each gets a listening socket of its own, which the host has made
     and is the first to connect to; its path is in a fresh directory of mode 0700, which is removed when the worker has accepted.
+    The worker accepts the host's process alone, and goes on when the path is gone: no other process of the user gets between.
     (libzmq ends the whole process when `accept` finds no free descriptor; a `connect` that finds none is repeated.)
     The host that made a directory holds a lock on it; what a killed host left is removed by the next.
     `fd` becomes readable on *edges* only: after it, and after any send, call `receive` until there is no `more`.
@@ -87,7 +90,7 @@ class Transport:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(endpoint.removeprefix("ipc://"))
-            listener.listen(1)
+            listener.listen(_BACKLOG)
             self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, worker)
             self._socket.connect(endpoint)
         except OSError as exc:  # ZMQError too

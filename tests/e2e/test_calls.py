@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -116,6 +117,39 @@ def test_one_deadline_does_not_touch_another_call(workers: Host) -> None:
         hasty.call("spin")
     assert [f.result(20) for f in slow] == [0, 0, 0]
     assert workers.statistics().workers_lost == 0
+
+
+def test_of_overlapping_deadlines_each_ends_its_own_call() -> None:
+    """Plugins of one module in one worker, all of which run at the same time: they meet in the application's function first."""
+    together = threading.Barrier(4, timeout=30)
+    loops = wat("""(module
+      (import "app" "meet" (func $meet))
+      (func (export "spin") (call $meet) (loop $again (br $again)))
+      (func (export "once") (result i32) (call $meet) (i32.const 7)))""")
+    ended: dict[float, float] = {}
+    with Host(workers=1, threads=4, spares=0) as host:
+        host.function("app", "meet")(_meeting(together))
+        seconds = (2.6, 2.0, 2.3)
+        plugins = [host.load(loops, limits=Limits(deadline=limit)) for limit in seconds]
+        patient = host.load(loops, limits=Limits(deadline=None))
+        (worker,) = host.statistics().workers
+        began = time.monotonic()
+        futures = [plugin.submit("spin") for plugin in plugins]
+        for limit, future in zip(seconds, futures, strict=True):
+            future.add_done_callback(lambda _, limit=limit: ended.setdefault(limit, time.monotonic() - began))
+        assert patient.submit("once").result(30) == 7, "which has met the others"
+        errors = [future.exception(60) for future in futures]
+        assert host.compiled_module_count() == 1
+        assert host.statistics().workers_lost == 0 and host.statistics().workers[0].pid == worker.pid
+    for limit, error in zip(seconds, errors, strict=True):
+        assert isinstance(error, DeadlineExceeded) and ended[limit] >= limit, "not by another one's deadline"
+
+
+def _meeting(together: threading.Barrier) -> Callable[[], None]:
+    def meet() -> None:
+        together.wait()
+
+    return meet
 
 
 def test_a_memory_that_does_not_fit_is_refused_when_loaded(host: Host) -> None:

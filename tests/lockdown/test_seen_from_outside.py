@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,26 @@ def test_a_host_that_is_short_of_descriptors_blames_nobody(
     assert counts.protocol_errors == 0 and counts.losses == {"killed from outside": 1, "host": 6}
     assert caplog.text.count("the host cannot look at it now: /proc does not show process") >= 6
     assert "Too many open files" in caplog.text
+
+
+def test_a_worker_that_dies_before_it_is_looked_at_is_a_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What /proc does not show of it is neither a lie of the worker's nor a reason to start no other one."""
+    real, killed = lockdown.check, []
+
+    def check(pid: int, *words: Any) -> None:
+        if threading.current_thread().name == "sandboxhost-io" and len(killed) < 2:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            if len(killed) == 1:
+                raise WorkerStartError("/proc does not show it") from FileNotFoundError()
+        real(pid, *words)
+
+    monkeypatch.setattr(lockdown, "check", check)
+    with Host(workers=1, spares=0) as host:
+        assert host.load(MATH).call("add", 2, 40) == 42
+        assert len(killed) == 2 and host.statistics().losses == {"killed from outside": 2}
+        assert host.statistics().protocol_errors == 0
 
 
 def test_less_than_the_minimum_names_what_is_missing() -> None:

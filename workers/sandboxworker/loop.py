@@ -63,23 +63,26 @@ class Loop:
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 1000), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.MAXMSGSIZE, wire.MAX_FRAME),
-            (zmq.USE_FD, listener),
+            (zmq.USE_FD, listener), (zmq.IPC_FILTER_PID, os.getppid()),
         ):  # fmt: skip
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.ROUTING_ID, boot.routing_id)
         self._socket.bind(endpoint)
+        path = endpoint.removeprefix("ipc://")
         self._exchange: tuple[Any, int] | None = None
         self._exchange_lock = threading.Lock()
         self._ended = _hang_up(lifeline.fileno())
         self._error: BaseException | None = None
         self._pool = Pool(boot.threads, self.post, self)
-        self._wait_for_threads(boot.endpoint)
+        self._wait_for_threads(boot.endpoint, path, listener)
 
-    def _wait_for_threads(self, endpoint: str) -> None:
+    def _wait_for_threads(self, endpoint: str, path: str, listener: int) -> None:
         """Until ZeroMQ's two threads are where they wait for work: what they do to begin with, the filter of system calls does
-        not let them do. The one has connected; the other has released the second of two sockets. Raises ProtocolError."""
+        not let them do. The one has connected, and accepts nobody any more; the other has released the second of two sockets.
+        Raises ProtocolError."""
         if not self._socket.poll(_CONNECT_SECONDS * 1000, zmq.POLLOUT):
             raise ProtocolError(f"nobody has connected to {endpoint} in {_CONNECT_SECONDS} s")
+        _wait_for_silence(path, listener)
         self._context.socket(zmq.PAIR).close()
         while True:
             try:
@@ -297,6 +300,18 @@ def _map_exchange(fd: int) -> tuple[Any, int]:
     if not base:
         raise ProtocolError(f"the exchange of {size} bytes cannot be mapped")
     return base, size
+
+
+def _wait_for_silence(path: str, listener: int) -> None:
+    """Until the host has removed the endpoint's path, so that no stranger finds it, and those that had found it were accepted,
+    which is to say closed (IPC_FILTER_PID). Raises ProtocolError."""
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
+    end = time.monotonic() + _CONNECT_SECONDS
+    while os.path.lexists(path) or waiting.poll(0):
+        if time.monotonic() >= end:
+            raise ProtocolError(f"{path} is still there, or strangers connect to it, after {_CONNECT_SECONDS} s")
+        time.sleep(0.0001)
 
 
 def _hang_up(lifeline: int) -> select.epoll:
