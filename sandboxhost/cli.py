@@ -1,4 +1,4 @@
-"""The command line: run, inspect, validate, doctor, demo. Data on stdout, talk on stderr."""
+"""The command line: run, inspect, validate, top, doctor, demo. Data on stdout, talk on stderr."""
 from __future__ import annotations
 
 import argparse
@@ -122,6 +122,14 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--json", action="store_true")
     validate.add_argument("files", metavar="FILE", nargs="+")
 
+    top = commands.add_parser("top", help="watch a host live: plugins, tenants, workers, queues, latencies",
+                              description="Shows the host whose status socket PATH is: one made with Host(status=PATH).")
+    top.set_defaults(command=_top)
+    top.add_argument("--once", action="store_true", help="show it once, as text")
+    top.add_argument("--json", action="store_true", help="print one snapshot as JSON")
+    top.add_argument("--interval", metavar="SECONDS", type=_interval, default=1.0, help="between two looks (default 1)")
+    top.add_argument("path", metavar="PATH")
+
     doctor = commands.add_parser("doctor", help="show how far worker processes lock themselves down on this machine")
     doctor.set_defaults(command=_doctor)
     doctor.add_argument("--json", action="store_true")
@@ -155,6 +163,16 @@ def _variable(text: str) -> tuple[str, str]:
     if not equals and name not in os.environ:
         raise argparse.ArgumentTypeError(f"{name!r} is not set here; give a value")
     return name, value if equals else os.environ[name]
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.05 <= seconds <= 3600.0:
+        raise argparse.ArgumentTypeError(f"expected seconds between 0.05 and 3600, got {text!r}")
+    return seconds
 
 
 def _size(text: str) -> int:
@@ -331,6 +349,12 @@ def _validate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(verdicts))
     return worst
+
+
+def _top(options: argparse.Namespace) -> int:
+    from .top import main as top
+
+    return top(options.path, options.once, options.json, options.interval)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -35,6 +35,8 @@ from .values import ExternKind, FunctionType
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+    from .status import StatusSocket
+
 __all__ = ["Host"]
 
 DRAIN_SECONDS = 0.25
@@ -87,7 +89,8 @@ class Host:
     hardened: for good, and for the whole process that makes the host: no core dumps, and no process of its user may trace it or
     read its memory (hardening.py). A child that the application forks cannot use the host: HostForked.
 
-    tracer: an OpenTelemetry tracer: every load, call, submit, map, run and reload is a span (tracing.py).
+    tracer: an OpenTelemetry tracer: every load, call, submit, map, run and reload is a span (tracing.py). status: a path to
+    make a Unix socket at, for this user only, that tells the host's figures: `sandboxhost top PATH` (status.py). Raises OSError.
     """
 
     def __init__(self, workers: int | None = None, *, threads: int = 2, process_limits: ProcessLimits | None = None,
@@ -95,7 +98,8 @@ class Host:
                  spares: int | None = None, quarantine_losses: int | None = None, quarantine_seconds: float | None = None,
                  supervision: Supervision | None = None, hardened: bool = False,
                  minimum_level: Level = DEFAULT_MINIMUM,
-                 group_limits: GroupLimits | None = None, tracer: Tracer | None = None) -> None:
+                 group_limits: GroupLimits | None = None, tracer: Tracer | None = None,
+                 status: str | os.PathLike[str] | None = None) -> None:
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not 0 <= workers <= 1024 or not 1 <= threads <= 256:
             raise ValueError(f"workers must be 0 to 1024 and threads 1 to 256, got {workers} and {threads}")
@@ -124,6 +128,14 @@ class Host:
         self._closed = False
         self._closer = _Closer(self._backend, self._threads)
         weakref.finalize(self, self._closer.soon).atexit = False
+        if status is not None:
+            from .status import StatusSocket
+
+            try:
+                self._closer.status = StatusSocket(status, self._backend.statistics)
+            except BaseException:
+                self.close(0.0)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -309,6 +321,7 @@ class _Closer:
 
     def __init__(self, backend: Backend, threads: Threads) -> None:
         self._backend, self._threads = backend, threads
+        self.status: StatusSocket | None = None
         self._owner = os.getpid()
         atexit.register(self)
 
@@ -316,6 +329,8 @@ class _Closer:
         """Closes now; in a fork of the application there is nothing to close."""
         atexit.unregister(self)
         if os.getpid() == self._owner:
+            if self.status is not None:
+                self.status.close()
             self._backend.close(drain)
             self._threads.close()
 
