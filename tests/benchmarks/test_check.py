@@ -101,6 +101,23 @@ def test_the_chaos_command_is_read_right() -> None:
     assert (failures, done, wanted) == (0, 3, 100) and words.startswith("3 faults, ") and "0 without outcome" in words
 
 
+def test_the_forbidden_acts_are_read_right() -> None:
+    failures, done, wanted, words = commands.forbidden_acts("tests/lockdown/test_forbidden_acts.py", "-k", "enough")
+    assert (failures, wanted) == (0, 40) and done >= 40 and words == f"{done} acts refused, 1 tests passed"
+    failures, done, wanted, words = commands.forbidden_acts("tests/lockdown/test_forbidden_acts.py", "-k", "no_such_test")
+    assert (failures, done, wanted) == (1, 0, 40) and "deselected" in words, "nothing that ran is no pass"
+
+
+def test_planted_bugs_without_their_tool_are_skipped_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert commands.planted_bugs(True) == (0, 0, 12, "clang with libFuzzer was not found")
+
+
+def test_planted_bugs_that_cannot_be_looked_for_are_a_failure() -> None:
+    assert commands.planted_bugs(False, "--minutes", "few") == (1, 0, 12, "the run failed")
+    assert commands.planted_bugs(False, "--only", "no such bug") == (1, 0, 12, "the run failed")
+
+
 def test_a_suite_run_that_finds_nothing_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WASM_TESTSUITE", str(tmp_path / "nowhere"))
     assert commands.spectest(["--tier", "interpreter"]) == (0, 1)

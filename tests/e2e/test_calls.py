@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -126,7 +127,7 @@ def test_of_overlapping_deadlines_each_ends_its_own_call() -> None:
       (import "app" "meet" (func $meet))
       (func (export "spin") (call $meet) (loop $again (br $again)))
       (func (export "once") (result i32) (call $meet) (i32.const 7)))""")
-    ended: dict[float, float] = {}
+    ends: queue.SimpleQueue[tuple[float, float]] = queue.SimpleQueue()
     with Host(workers=1, threads=4, spares=0) as host:
         host.function("app", "meet")(_meeting(together))
         seconds = (2.6, 2.0, 2.3)
@@ -136,9 +137,10 @@ def test_of_overlapping_deadlines_each_ends_its_own_call() -> None:
         began = time.monotonic()
         futures = [plugin.submit("spin") for plugin in plugins]
         for limit, future in zip(seconds, futures, strict=True):
-            future.add_done_callback(lambda _, limit=limit: ended.setdefault(limit, time.monotonic() - began))
+            future.add_done_callback(lambda _, limit=limit: ends.put((limit, time.monotonic() - began)))
         assert patient.submit("once").result(30) == 7, "which has met the others"
         errors = [future.exception(60) for future in futures]
+        ended = dict(ends.get(timeout=60) for _ in futures)  # callbacks may come after who waits is told
         assert host.compiled_module_count() == 1
         assert host.statistics().workers_lost == 0 and host.statistics().workers[0].pid == worker.pid
     for limit, error in zip(seconds, errors, strict=True):

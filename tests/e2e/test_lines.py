@@ -71,7 +71,7 @@ def test_a_call_that_is_waited_for_goes_by_the_line(instance: Any, monkeypatch: 
 def _waiter(plugin: Any) -> Any:
     from sandboxhost.calls import Waiter
 
-    return Waiter(plugin._binding, "absent")
+    return Waiter(plugin.binding, "absent")
 
 
 def test_many_threads_at_once() -> None:
