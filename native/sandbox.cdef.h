@@ -209,6 +209,7 @@ sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_er
 sbx_status sbx_wasi_stdio_lend_input(sbx_wasi *wasi, uint32_t fd, const uint8_t *bytes, size_t length, sbx_error *err);
 sbx_status sbx_wasi_stdio_lend_output(sbx_wasi *wasi, uint32_t fd, size_t cap, uint8_t *room, size_t length, sbx_error *err);
 size_t sbx_wasi_output_lent(const sbx_wasi *wasi, uint32_t fd);
+bool sbx_wasi_output_none(const sbx_wasi *wasi, uint32_t fd);
 const uint8_t *sbx_wasi_output(const sbx_wasi *wasi, uint32_t fd, size_t *length, bool *truncated);
 void sbx_wasi_output_clear(sbx_wasi *wasi, uint32_t fd);
 void sbx_wasi_clock_virtual(sbx_wasi *wasi, uint64_t start, uint64_t step);

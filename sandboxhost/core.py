@@ -15,7 +15,8 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from . import forks, shm, wire
 from .calls import Events, Waiter
@@ -174,7 +175,6 @@ class Core:
 
     def _attend(self, line: Line, call_id: int, sink: Waiter) -> Finish | None:
         """Reads the line until the call's outcome is there; None when the line ends first."""
-        router, now = self._router, time.monotonic
         while True:
             readable = line.wait()
             later: list[Finish | InvokeHost] = []
@@ -185,11 +185,8 @@ class Core:
                 if readable and not frame:
                     return None  # the worker has ended, which is the input thread's business
                 if frame:
-                    result = wire.decode_result(frame)
-                    finish = router.complete(line.worker.routing_id, call_id, result, now()) if result is not None else None
+                    finish = self._complete(line.worker.routing_id, call_id, sink, frame)
                     if finish is not None:
-                        if call_id in self._sharing:
-                            self._unshare(call_id)
                         del self._sinks[call_id]
                         self._lines.leave(line)
                         return finish
@@ -202,6 +199,26 @@ class Core:
             found = sink.take()
             if found is not None:
                 return found
+
+    def _complete(self, worker_id: bytes, call_id: int, sink: Waiter, frame: bytes) -> Finish | None:
+        """Under the lock: what the frame ends the call with, when it is all that there is to do. None, and nothing has happened,
+        when it is not."""
+        result = wire.decode_result(frame)
+        if result is None or result.id != call_id:
+            return None
+        output = b""
+        if type(result) is wire.ResultShared:
+            try:
+                output = self._fetch(worker_id, result)
+            except ProtocolError:
+                return None  # `_take_in` finds that again, and it has its consequences
+        finish = self._router.complete(worker_id, call_id, result, time.monotonic(), len(output))
+        if finish is not None:
+            if output:
+                sink.emit(wire.STDOUT, output)
+            if call_id in self._sharing:
+                self._unshare(call_id)
+        return finish
 
     def host_result(self, call_id: int, sequence: int, ok: bool, payload: bytes) -> None:
         """Answers an InvokeHost."""
@@ -394,12 +411,22 @@ class Core:
         if exchange is not None and (worker is None or call_id not in worker.abandoned):
             exchange.free(call_id)
 
-    def _fetch(self, worker_id: bytes, message: wire.OutputShared) -> wire.Output:
-        """OUTPUT with the bytes themselves. Raises ProtocolError."""
+    def _fetch(self, worker_id: bytes, message: wire.OutputShared | wire.ResultShared) -> bytes:
+        """A copy of what the message says is in the exchange. Raises ProtocolError."""
         exchange = self._exchanges.get(worker_id)
         if exchange is None:
-            raise ProtocolError("OutputShared: the worker shares no memory")
-        return wire.Output(message.id, wire.STDOUT, exchange.output(message.id, message.length))
+            raise ProtocolError(f"{type(message).__name__}: the worker shares no memory")
+        return exchange.output(message.id, message.length)
+
+    def _fetched(self, worker_id: bytes, messages: list[Any]) -> Iterator[Any]:
+        """OUTPUT with the bytes themselves where they are in the exchange. Raises ProtocolError."""
+        for message in messages:
+            if type(message) is wire.OutputShared or type(message) is wire.ResultShared:
+                yield wire.Output(message.id, wire.STDOUT, self._fetch(worker_id, message))
+                if type(message) is wire.ResultShared:
+                    yield wire.Result._make(message[:-1])
+            else:
+                yield message
 
     def _send_descriptors(self, item: SendDescriptors) -> list[Instruction]:
         worker = self._supervisor.workers.get(item.worker)
@@ -455,8 +482,7 @@ class Core:
         try:
             if isinstance(frame, ProtocolError):
                 raise frame
-            messages = wire.decode(frame, Direction.TO_HOST)
-            messages = [self._fetch(worker_id, m) if type(m) is wire.OutputShared else m for m in messages]
+            messages = list(self._fetched(worker_id, wire.decode(frame, Direction.TO_HOST)))
             self._check_ready(worker_id, messages, now)
         except ProtocolError as exc:
             later += self._carry_out(self._router.violation(worker_id, str(exc), now))

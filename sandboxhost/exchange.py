@@ -71,7 +71,7 @@ class Exchange:
         """A copy of what the call has written. Raises ProtocolError: it has no room of that size here."""
         region = self._regions.get(call)
         if region is None or length > region.room:
-            raise ProtocolError(f"OutputShared: call {call} has no room for {length} bytes")
+            raise ProtocolError(f"call {call} has no room for {length} bytes of output")
         return self._map[region.output:region.output + length]
 
     def free(self, call: int) -> None:

@@ -14,6 +14,7 @@ from .grants import Grants
 from .host_functions import current_call
 from .limits import Limits
 from .manifest import Manifest
+from .options import RunOptions
 from .router import CallSpec
 from .router_state import Plugin as PluginRecord
 from .values import FunctionType
@@ -58,7 +59,9 @@ class Generation:
         self.manifest = manifest
         self.entry = (manifest.entry if manifest else "") or ("_start" if "_start" in description.exports else "")
         self.name, self.number, self.limits = record.name, record.id, record.limits
-        self.variables = grants.variables
+        self.options = RunOptions((self.name, *grants.arguments), grants.variables, b"", "capture")
+        """Of a command without arguments and input of its own."""
+        self.options_bytes = self.options.encode()
         self._idempotent = idempotent
 
     def signature(self, function: str) -> FunctionType:

@@ -202,13 +202,16 @@ class Plugin:
         if arguments or environment:
             given = Grants(environment={**live.grants.environment, **(environment or {})},
                            arguments=(live.name, *(arguments or live.grants.arguments)))
-            argv, pairs = given.arguments, given.variables
+            options = RunOptions(given.arguments, given.variables, b"", stdio)
         else:
-            argv, pairs = (live.name, *live.grants.arguments), live.variables
-        options = whole = RunOptions(argv, pairs, bytes(stdin), stdio)
+            options = live.options if stdio == live.options.stdio else live.options._replace(stdio=stdio)
+        beside = 0
         if len(stdin) >= SHARED_BYTES:
-            options, waiter.run = whole._replace(stdin=b""), whole
-        spec = live.spec("_start", options.encode(), kind="run", beside=len(stdin) - len(options.stdin))
+            waiter.run, beside = options._replace(stdin=bytes(stdin)), len(stdin)
+        elif stdin:
+            options = options._replace(stdin=bytes(stdin))
+        payload = live.options_bytes if options is live.options else options.encode()
+        spec = live.spec("_start", payload, kind="run", beside=beside)
         spec.descriptors = bool(waiter.descriptors)
         return spec
 

@@ -193,15 +193,17 @@ class Router(WorkerSide, DomainSide):
         fuel = wire.Signed(wire.UNLIMITED if plugin.limits.fuel is None else plugin.limits.fuel)
         return worker.id, one_message(call, fuel, now)
 
-    def complete(self, worker_id: bytes, call_id: int, message: wire.Result, now: float) -> Finish | None:
-        """The short way back: `received` for one RESULT of a call that `begin` accepted, when it is all that there is to do.
-        None, and nothing has happened, when it is not.
+    def complete(self, worker_id: bytes, call_id: int, message: wire.Result | wire.ResultShared, now: float,
+                 output: int = 0) -> Finish | None:
+        """The short way back: `received` for one RESULT of a call that `begin` accepted, after that many bytes of output, when it
+        is all that there is to do. None, and nothing has happened, when it is not.
         """
         call = self.calls.get(call_id)
         if message.id != call_id or call is None or call.worker is None or call.worker.id != worker_id or self._turn:
             return None
         worker, plugin = call.worker, self.plugins[call.spec.plugin]
-        if worker.state != "ready" or plugin.removed or len(message.payload) > plugin.limits.result_bytes:
+        if worker.state != "ready" or plugin.removed or len(message.payload) > plugin.limits.result_bytes or (
+                call.output + output > plugin.limits.output_bytes):
             return None
         del self.calls[call_id], worker.calls[call_id]
         self._ended += 1

@@ -7,7 +7,7 @@ inside.
 Host to worker (ZeroMQ):   LOAD UNLOAD CALL CALL_ROWS RUN HOST_RESULT CANCEL STOP
 Host to process (lifeline): BOOT or COMPILE first, then DESCRIPTORS with file descriptors attached (SCM_RIGHTS)
 Spare to host (lifeline):   WARM
-Worker to host (ZeroMQ):   READY LOADED RESULT ROW_RESULTS ROW_FAILED FAILED HOST_CALL OUTPUT BYE
+Worker to host (ZeroMQ):   READY LOADED RESULT ROW_RESULTS ROW_FAILED FAILED HOST_CALL OUTPUT OUTPUT_SHARED RESULT_SHARED BYE
 By the lifeline as well:    a CALL that a thread waits for, and what is said about it (lines.py)
 Compile process to host (lifeline): LOCKED MODULE IMPORT EXPORT CUSTOM … COMPILED, or FAILED
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import msgpack
 
@@ -268,6 +268,17 @@ class OutputShared(NamedTuple):
     length: int
 
 
+class ResultShared(NamedTuple):
+    """OUTPUT_SHARED of a command with so much output (`length`), and then its RESULT."""
+
+    id: int
+    fuel: int
+    time_ns: int
+    memory: int
+    payload: bytes
+    length: int
+
+
 class Bye(NamedTuple):
     """The worker ends by its own decision."""
 
@@ -350,15 +361,16 @@ class Compiled(NamedTuple):
 
 Message = (
     Load | Unload | Call | Run | CallRows | HostResult | Cancel | Stop | Boot | Compile | Descriptors | Warm | Ready | Loaded
-    | Result | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | Bye | Locked | ModuleFigures | ModuleImport
-    | ModuleExport | ModuleMemory | ModuleCustom | Compiled
+    | Result | Failed | RowResults | RowFailed | HostCall | Output | OutputShared | ResultShared | Bye | Locked | ModuleFigures
+    | ModuleImport | ModuleExport | ModuleMemory | ModuleCustom | Compiled
 )
 
+M = TypeVar("M", Run, ResultShared)
 _KINDS: dict[Direction, dict[int, type[Any]]] = {
     Direction.TO_WORKER: {1: Load, 2: Unload, 3: Call, 4: Run, 5: HostResult, 6: Cancel, 7: Stop, 8: Boot, 9: Compile,
                           10: Descriptors, 11: CallRows},
     Direction.TO_HOST: {16: Ready, 17: Loaded, 18: Result, 19: Failed, 20: HostCall, 21: Output, 22: Bye,
-                        23: RowResults, 24: RowFailed, 25: OutputShared, 26: Warm},
+                        23: RowResults, 24: RowFailed, 25: OutputShared, 26: Warm, 27: ResultShared},
     Direction.FROM_COMPILER: {19: Failed, 32: ModuleFigures, 33: ModuleImport, 34: ModuleExport, 35: ModuleMemory,
                               36: ModuleCustom, 37: Compiled, 38: Locked},
 }
@@ -494,10 +506,11 @@ _ONE: dict[str, Any] = {
     "max_str_len": MAX_TEXT_BYTES}
 
 
-def decode_result(frame: bytes) -> Result | None:
-    """The one RESULT that is all of a frame, checked as `decode` checks it; None when it is anything else: `decode` finds out."""
+def decode_result(frame: bytes) -> Result | ResultShared | None:
+    """The one RESULT or RESULT_SHARED that is all of a frame, checked as `decode` checks it; None when it is anything else:
+    `decode` finds out."""
     if frame[:2] != _RESULT_HEAD:
-        return None
+        return _only(ResultShared, Direction.TO_HOST, frame)
     try:
         _, call_id, fuel, time_ns, memory, payload = item = msgpack.unpackb(frame, **_ONE)
     except (ValueError, msgpack.UnpackException):
@@ -509,6 +522,25 @@ def decode_result(frame: bytes) -> Result | None:
 
 
 _RESULT_HEAD = bytes([0x96, 18])  # an array of 6, kind
+
+
+def decode_run(frame: bytes) -> Run | None:
+    """The same for RUN."""
+    return _only(Run, Direction.TO_WORKER, frame)
+
+
+def _only(cls: type[M], direction: Direction, frame: bytes) -> M | None:
+    """The one message of this class that is all of a frame; None: anything else."""
+    shape = _SHAPES[direction][_NUMBER[cls]]
+    if frame[:2] != bytes((0x90 + len(shape.types), _NUMBER[cls])) or len(frame) > MAX_PIECE:
+        return None
+    try:
+        item = msgpack.unpackb(frame, **_ONE)
+    except (ValueError, msgpack.UnpackException):
+        return None
+    if tuple(map(type, item)) != shape.types or any(not least <= item[at] < 2**63 for at, least in shape.minimum):
+        return None
+    return shape.cls._make(item[1:])  # type: ignore[no-any-return]
 
 
 def _kind_of(item: object) -> str:

@@ -39,6 +39,8 @@ sbx_status sbx_wasi_stdio_lend_input(sbx_wasi *wasi, uint32_t fd, const uint8_t 
 sbx_status sbx_wasi_stdio_lend_output(sbx_wasi *wasi, uint32_t fd, size_t cap, uint8_t *room, size_t length, sbx_error *err);
 /* How many bytes of output lie in the room that was lent, when that is all that the guest wrote; else 0. */
 size_t sbx_wasi_output_lent(const sbx_wasi *wasi, uint32_t fd);
+/* Nothing was collected, nothing cut off. */
+bool sbx_wasi_output_none(const sbx_wasi *wasi, uint32_t fd);
 /* What an output collected, also after the guest closed or renumbered it. The pointer holds until the guest runs again.
  * NULL with length 0 when nothing was written or fd is no output. */
 const uint8_t *sbx_wasi_output(const sbx_wasi *wasi, uint32_t fd, size_t *length, bool *truncated);

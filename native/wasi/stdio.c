@@ -120,6 +120,11 @@ size_t sbx_wasi_output_lent(const sbx_wasi *wasi, uint32_t fd)
     return stdio && stdio->is_output && stdio->lent && !stdio->truncated ? stdio->length : 0;
 }
 
+bool sbx_wasi_output_none(const sbx_wasi *wasi, uint32_t fd)
+{
+    return fd > 2 || !wasi->stdio[fd].is_output || (!wasi->stdio[fd].length && !wasi->stdio[fd].truncated);
+}
+
 sbx_status sbx_wasi_stdio_output(sbx_wasi *wasi, uint32_t fd, size_t cap, sbx_error *err)
 {
     if (fd > 2)

@@ -422,13 +422,14 @@ def test_the_short_way_is_refused_what_submit_would_refuse_or_queue() -> None:
 
 
 def test_the_short_way_back_is_not_for_others_calls_or_late_ones() -> None:
-    bench = lined(result_bytes=8)
+    bench = lined(result_bytes=8, output_bytes=100)
     begun = bench.router.begin(CallSpec(1), 0.0)
     assert begun is not None
     call = begun[1].id
     assert bench.router.complete(B, call, result(call), 0.0) is None
     assert bench.router.complete(A, call, result(call + 1), 0.0) is None
     assert bench.router.complete(A, call, result(call, bytes(9)), 0.0) is None
+    assert bench.router.complete(A, call, result(call), 0.0, output=101) is None
     waiting = bench.submit()
     assert bench.router.complete(A, call, result(call), 0.0) is None, "something waits for the worker: dispatch is needed"
     bench.do(bench.router.received(A, [result(call)], 0.0))

@@ -124,23 +124,46 @@ def test_a_frame_that_is_too_large_is_refused_on_both_sides() -> None:
 
 
 FIELD = st.integers(-1, 2**64 - 1) | st.binary(max_size=9) | st.text(max_size=3) | st.booleans()
-NEARLY_RESULTS = st.lists(FIELD, min_size=5, max_size=7).map(lambda fields: bytes(msgpack.packb([18, *fields])))
+SHORT = {18: wire.Result, 27: wire.ResultShared, 4: wire.Run}
 
 
-@given(frame=st.binary(max_size=60) | NEARLY_RESULTS)
-def test_the_short_decoder_takes_nothing_that_the_long_one_would_not(frame: bytes) -> None:
-    found = wire.decode_result(frame)
-    try:
-        messages = wire.decode(frame, Direction.TO_HOST)
-    except errors.ProtocolError:
-        messages = []
-    assert (messages == [found]) if found is not None else not (len(messages) == 1 and isinstance(messages[0], wire.Result))
+@st.composite
+def nearly_short(draw: st.DrawFn) -> bytes:
+    """Of a kind that a short decoder takes, with fields that mostly are of the right types."""
+    kind = draw(st.sampled_from(list(SHORT)))
+    fields = [b"1234" if name in ("payload", "options") else 1 for name in SHORT[kind]._fields]
+    for position in draw(st.lists(st.integers(0, len(fields) - 1), max_size=2)):
+        fields[position] = draw(FIELD)
+    changed = fields[: draw(st.integers(len(fields) - 1, len(fields)))] + draw(st.lists(FIELD, max_size=1))
+    return bytes(msgpack.packb([kind, *changed])) + draw(st.binary(max_size=1))
+
+
+@given(frame=st.binary(max_size=60) | nearly_short())
+def test_the_short_decoders_take_nothing_that_the_long_one_would_not(frame: bytes) -> None:
+    for decoder, direction, kinds in (
+        (wire.decode_result, Direction.TO_HOST, (wire.Result, wire.ResultShared)),
+        (wire.decode_run, Direction.TO_WORKER, (wire.Run,)),
+    ):
+        found = decoder(frame)
+        try:
+            messages = wire.decode(frame, direction)
+        except errors.ProtocolError:
+            messages = []
+        assert (messages == [found]) if found is not None else not (len(messages) == 1 and isinstance(messages[0], kinds))
 
 
 @given(ids=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3), payload=st.binary(max_size=40))
 def test_the_short_decoder_takes_one_result_and_no_more(ids: list[int], payload: bytes) -> None:
     results = [wire.Result(i, i, i, i, payload) for i in ids]
     assert wire.decode_result(wire.encode(results)) == (results[0] if len(results) == 1 else None)
+
+
+def test_the_short_decoders_take_what_is_sent() -> None:
+    ended = wire.ResultShared(7, 1, 2, 65536, bytes(4), 2**20)
+    run = wire.Run(7, 1, 0, wire.Signed(-1), wire.Signed(-1), b"options", wire.Signed(0), 5, 4096, 8192)
+    assert wire.decode_result(wire.encode([ended])) == ended
+    assert wire.decode_run(wire.encode([run])) == run
+    assert wire.decode_run(wire.encode([run, run])) is wire.decode_result(wire.encode([ended, ended])) is None
 
 
 def test_a_direction_has_its_own_kinds() -> None:

@@ -138,6 +138,9 @@ class Attacks:
         while True:
             self._say(self.wire.Output(call, 1, bytes(self.wire.MAX_PIECE)))
 
+    def output_elsewhere(self, call: int) -> None:
+        self._lifeline.send(self.wire.encode((self.wire.ResultShared(call, 0, 0, 0, bytes(4), 2**40),)))
+
     def host_calls(self, call: int) -> None:
         for number in itertools.count(1):
             self._say(self.wire.HostCall(call, number, 0, bytes(2**16)))

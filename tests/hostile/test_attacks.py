@@ -41,6 +41,7 @@ ALONE = {
     "outputs_in_a_large_frame": "more than 4096 messages in a frame",
     "results_again": "",
     "outputs": r"Output\.data: call \d+ wrote \d+ bytes in \d+ messages",
+    "output_elsewhere": r"the worker shares no memory|call \d+ has no room for 1099511627776 bytes",
     "host_calls": r"HostCall\.sequence: \d+ while call \d+ waits for \d+",
     "readies": r"Ready",
     "loads": r"Loaded\.id: \d+ is no load of this worker",

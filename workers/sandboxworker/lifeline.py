@@ -95,6 +95,10 @@ class Lifeline:
             data, descriptors = self._receive(_socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
+        run = wire.decode_run(data) if not descriptors else None
+        if run is not None:
+            self._waiting.append(run)
+            return True
         messages = wire.decode(data, wire.Direction.TO_WORKER)
         for message in messages:
             if isinstance(message, wire.Descriptors):

@@ -274,10 +274,10 @@ class Loop:
         deadline = None if message.time_left_ns == wire.UNLIMITED else time.monotonic() + message.time_left_ns / 1e9
         descriptors: list[int] = []
         try:
-            run = options.RunOptions.decode(message.options) if isinstance(message, wire.Run) else None
+            plugin = self._plugins.get(message.plugin)
+            run = _run_options(message, plugin) if isinstance(message, wire.Run) else None
             if run is not None and run.stdio == "descriptors":
                 descriptors = self._lifeline.take("run", message.id)
-            plugin = self._plugins.get(message.plugin)
             if isinstance(message, wire.CallRows) and not 0 < message.rows <= wire.MAX_FRAME:
                 raise ProtocolError(f"CallRows.rows: {message.rows}")
             if plugin is None:
@@ -288,6 +288,16 @@ class Loop:
             close_all(descriptors)
             post(wire.failed(message.id, exc))
             return None
+
+
+def _run_options(message: wire.Run, plugin: Plugin | None) -> options.RunOptions:
+    """Decoded, unless the plugin's last command had the same. Raises ProtocolError."""
+    if plugin is not None and plugin.last_run is not None and plugin.last_run[0] == message.options:
+        return plugin.last_run[1]
+    found = options.RunOptions.decode(message.options)
+    if plugin is not None and not found.stdin:
+        plugin.last_run = message.options, found
+    return found
 
 
 def _map_exchange(fd: int) -> tuple[Any, int]:

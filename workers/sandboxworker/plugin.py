@@ -103,6 +103,8 @@ class Plugin:
         self._instance: Instance | None = None
         self._served = 0
         """Calls that the persistent instance has had."""
+        self.last_run: tuple[bytes, RunOptions] | None = None
+        """Options of a command, without input, as they came and as they were read."""
         self.closed = False
         self.idle: list[Instance] = []
         """Instances that wait for a call (recycling.py)."""

@@ -130,7 +130,7 @@ class WorkerThread(threading.Thread):
             task.thread = None
             if task.descriptors:
                 close_all(list(task.descriptors))
-            post(*said, _answer(task.id, outcome))
+            post(*_whole(said, _answer(task.id, outcome)))
 
         engine = self._engine(task.plugin.limits.call_depth)
         if isinstance(message, wire.CallRows):
@@ -192,6 +192,13 @@ def _answer(id_: int, outcome: Outcome) -> wire.Result | wire.Failed:
         return wire.failed(id_, outcome.error, outcome.usage)
     usage = outcome.usage
     return wire.Result(id_, usage.fuel, usage.time_ns, usage.memory, outcome.payload)
+
+
+def _whole(said: list[Any], answer: wire.Result | wire.Failed) -> list[Any]:
+    """What was said before the answer, and the answer: in one message where there is one for the two."""
+    if len(said) == 1 and type(said[0]) is wire.OutputShared and type(answer) is wire.Result:
+        return [wire.ResultShared(*answer, said[0].length)]
+    return [*said, answer]
 
 
 class Pool:

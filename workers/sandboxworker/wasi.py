@@ -82,6 +82,8 @@ class Wasi:
 
     def take_output(self, stream: int) -> tuple[bytes, bool]:
         """(what was collected since the last time, whether some was cut off)."""
+        if native.plain("sbx_wasi_output_none", self.pointer, stream):
+            return b"", False
         out = native.wasi_output(self.pointer, stream)
         native.plain("sbx_wasi_output_clear", self.pointer, stream)
         return out
