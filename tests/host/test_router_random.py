@@ -238,7 +238,7 @@ class RandomDriver(RuleBasedStateMachine):
             assert len(answers) == (bool(waits) and not late), "an answer that nobody waits for goes nowhere"
             self.take(instructions)
 
-    @rule(data=st.data(), times=st.sampled_from([1, 30_000]))
+    @rule(data=st.data(), times=st.sampled_from([1, 40_000]))
     def go_on_after_the_end(self, data: st.DataObject, times: int) -> None:
         """What is said about a call that has ended here is dropped, and is too much one day."""
         held = [(w, c) for w, calls in self.holding.items() for c in sorted(calls) if c in self.router.workers[w].abandoned]
