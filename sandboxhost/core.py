@@ -215,7 +215,7 @@ class Core:
         finish = self._router.complete(worker_id, call_id, result, time.monotonic(), len(output))
         if finish is not None:
             if output:
-                sink.emit(wire.STDOUT, output)
+                sink.emit(wire.STDOUT, output, call_id)
             if call_id in self._sharing:
                 self._unshare(call_id)
         return finish
