@@ -461,9 +461,11 @@ class Core:
         """Reads and routes whatever has arrived, until nothing is left (the socket's descriptor tells of edges only). Of very
         much it takes the first part, so that what that brings is delivered; the input thread goes on."""
         for _ in range(_ROUNDS):
-            for worker_id, frame in self._transport.receive():
+            arrived = self._transport.receive()
+            sends = self._transport.sends
+            for worker_id, frame in arrived:
                 self._take_in(worker_id, frame, later)
-            if not self._transport.more:
+            if not self._transport.more and sends == self._transport.sends:
                 return
         if self._wait_until:
             self._wait_until = 0.0
