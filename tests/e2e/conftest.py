@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,22 @@ from sandboxhost import Host
 
 # Where the packages under test lie, for processes of the tests' own: another build of the core may be the one that is tested.
 PACKAGES = os.pathsep.join(str(Path(package.__path__[0]).parent) for package in (sandboxhost, sandboxworker))
+
+
+def when_busy(host: Host, action: Callable[..., object], *arguments: object, ended: int = 0) -> threading.Thread:
+    """Does something in a thread of its own when a worker that has ended so many calls has one in flight, however long that takes
+    to begin."""
+
+    def act() -> None:
+        end = time.monotonic() + 60
+        while not any(w.in_flight and w.calls >= ended for w in host.statistics().workers) and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        action(*arguments)
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
 
 
 def wat(text: str) -> bytes:

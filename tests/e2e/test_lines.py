@@ -25,7 +25,7 @@ from sandboxhost import (
 )
 from sandboxhost.core import Core
 
-from .conftest import HELPED, MATH
+from .conftest import HELPED, MATH, when_busy
 
 
 def lines(host: Host) -> Any:
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_ends_it() -> None:
         plugin = host.load(MATH)
         plugin.call("add", 1, 2)
         pid = host.statistics().workers[0].pid
-        threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
+        when_busy(host, os.kill, pid, signal.SIGKILL)
         with pytest.raises(WorkerLost) as caught:
             plugin.call("spin")
         assert caught.value.maybe_ran
@@ -141,7 +141,7 @@ def test_a_worker_that_is_killed_ends_it() -> None:
 def test_close_ends_it() -> None:
     host = Host(workers=1)
     plugin = host.load(MATH)
-    threading.Timer(0.1, host.close).start()
+    when_busy(host, host.close)
     with pytest.raises(HostClosed):
         plugin.call("spin")
     host.close()
@@ -150,7 +150,7 @@ def test_close_ends_it() -> None:
 def test_an_interrupt_cancels_it() -> None:
     with Host(workers=1) as host:
         plugin = host.load(MATH)
-        threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+        when_busy(host, signal.pthread_kill, threading.get_ident(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             plugin.call("spin")
         end = time.monotonic() + 5

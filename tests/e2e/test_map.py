@@ -27,7 +27,7 @@ from sandboxhost import (
     i64,
 )
 
-from .conftest import COMMAND, HELPED, MATH, wat
+from .conftest import COMMAND, HELPED, MATH, wat, when_busy
 
 STARTED = wat("""(module (global $g (mut i32) (i32.const 0)) (start $begin)
   (func $begin (global.set $g (i32.const 40)))
@@ -188,8 +188,8 @@ def test_a_lost_worker_ends_the_rows_that_had_no_outcome() -> None:
         plugin = host.load(MATH, instance="persistent")
         plugin.call("add", 1, 2)
         pid = host.statistics().workers[0].pid
-        threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
-        found = plugin.map("count", [5] * 16 + [50_000_000] * 48, return_exceptions=True)
+        when_busy(host, os.kill, pid, signal.SIGKILL, ended=17)
+        found = plugin.map("count", [5] * 16 + [2_000_000_000] * 16, return_exceptions=True)
         assert found[:16] == [0] * 16 and {type(value) for value in found} == {int, WorkerLost}
         figures = host.statistics()
         assert figures.pending == 0 and figures.accepted == figures.ended
@@ -200,15 +200,15 @@ def test_an_idempotent_plugin_goes_on_in_another_worker() -> None:
         plugin = host.load(MATH, idempotent=True)
         plugin.call("add", 1, 2)
         pid = host.statistics().workers[0].pid
-        threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
-        assert plugin.map("count", [50_000_000] * 16) == [0] * 16
+        when_busy(host, os.kill, pid, signal.SIGKILL)
+        assert plugin.map("count", [500_000_000] * 16) == [0] * 16
         assert host.statistics().workers_lost == 1
 
 
 def test_an_interrupt_ends_all() -> None:
     with Host(workers=2) as host:
         plugin = host.load(MATH)
-        threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+        when_busy(host, signal.pthread_kill, threading.get_ident(), signal.SIGINT)
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             plugin.map("spin", [()] * 100)
