@@ -35,7 +35,7 @@ from .router_state import Grow, Note
 from .statistics import HostStatistics, PluginStatistics, WorkerStatistics
 from .supervision import Supervision
 from .supervisor import Supervisor, WorkerProcess
-from .tally import figures, total
+from .tally import figures, figures_of, total
 from .transport import Transport, Unreachable
 from .wire import Direction
 
@@ -252,8 +252,7 @@ class Core:
     def plugin_statistics(self, plugin: Plugin) -> PluginStatistics:
         """A snapshot of one, whether it is loaded (any more) or not."""
         with self._lock:
-            family = [other for other in self._router.plugins.values() if other.tally is plugin.tally]
-            return figures(family or [plugin])[0]
+            return figures_of(plugin, self._router.plugins.values())
 
     def _drain(self, seconds: float) -> None:
         """Accepts nothing more, and waits until what was accepted has ended."""

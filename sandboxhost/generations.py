@@ -78,15 +78,18 @@ class Generation:
         if len(payload) + beside > self.limits.argument_bytes:
             raise PayloadTooLarge(f"the arguments have {len(payload) + beside} bytes, {self.limits.argument_bytes} are allowed",
                                   limit="argument_bytes", allowed=self.limits.argument_bytes, plugin=self.name, function=function)
-        deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
         backend, parent = current_call.get()
-        return CallSpec(self.number, kind, function, payload, deadline, parent if backend is self.backend else 0, batch,
+        return CallSpec(self.number, kind, function, payload, self._deadline(), parent if backend is self.backend else 0, batch,
                         self._idempotent)
+
+    def _deadline(self) -> float | None:
+        """Of a call that is made now."""
+        return None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
 
     def rows_spec(self, function: str, payload: bytes, rows: int, row_bytes: int, stop: bool) -> CallSpec:
         """The spec of a call of many rows."""
-        deadline = None if self.limits.deadline is None else time.monotonic() + self.limits.deadline
-        return CallSpec(self.number, "rows", function, payload, deadline, 0, True, self._idempotent, rows, row_bytes, stop)
+        return CallSpec(self.number, "rows", function, payload, self._deadline(), 0, True, self._idempotent, rows, row_bytes,
+                        stop)
 
 
 def reload(host: Host, plugin: Plugin, source: str | os.PathLike[str] | bytes, allow_changes: bool,

@@ -25,7 +25,7 @@ from .options import LoadOptions, RunOptions, Tier
 from .router import CallSpec, Finish
 from .router_state import Plugin as PluginRecord
 from .statistics import CompileStatistics, HostStatistics, PluginStatistics, Usage
-from .tally import Tally, figures, total
+from .tally import Tally, figures, figures_of, total
 
 __all__ = ["InProcess"]
 
@@ -258,8 +258,7 @@ class InProcess:
     def plugin_statistics(self, plugin: PluginRecord) -> PluginStatistics:
         """A snapshot of one, whether it is loaded (any more) or not."""
         with self._lock:
-            family = [entry[0] for entry in self._plugins.values() if entry[0].tally is plugin.tally]
-            return figures(family or [plugin])[0]
+            return figures_of(plugin, (entry[0] for entry in self._plugins.values()))
 
     def close(self, drain: float = 0.0) -> None:
         """Cancels what runs, waits for it briefly, drops the plugins."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from .statistics import LATENCY_BOUNDS, Latency, PluginStatistics
 if TYPE_CHECKING:
     from .router_state import CallState, Plugin
 
-__all__ = ["MOST_RECENT", "Tally", "figures", "total"]
+__all__ = ["MOST_RECENT", "Tally", "figures", "figures_of", "total"]
 
 MOST_RECENT = 1000
 """Times that a tally keeps before it counts them."""
@@ -34,9 +35,9 @@ class Tally:
         """What workers spent on them."""
         self.peak = 0
         """Bytes of linear memory, the most that a call ended with."""
-        self.failed: dict[str, int] = {}
+        self.failed: Counter[str] = Counter()
         """Ended calls that have an error, by its code (errors.code_of)."""
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         """Calls that were not accepted."""
 
     def end(self, call: CallState, error: Exception | None, now: float) -> None:
@@ -45,8 +46,7 @@ class Tally:
         if spec.kind == "rows":
             left = spec.rows - call.done
             error = error or Cancelled("a row before it failed")
-            for code, count in (call.failed or {}).items():
-                self.failed[code] = self.failed.get(code, 0) + count
+            self.failed.update(call.failed or {})
         self.took(now - call.accepted, spec.rows)
         if error is not None and left:
             self.fail(error, left)
@@ -69,8 +69,7 @@ class Tally:
 
     def fail(self, error: Exception, count: int = 1) -> None:
         """So many of those that `took` their time ended with this."""
-        code = code_of(error)
-        self.failed[code] = self.failed.get(code, 0) + count
+        self.failed[code_of(error)] += count
 
     def use(self, time_ns: int, memory: int) -> None:
         """What the worker said that a call used."""
@@ -79,17 +78,15 @@ class Tally:
 
     def refuse(self, error: Exception, count: int) -> None:
         """So many calls were refused with this."""
-        code = code_of(error)
-        self.refused[code] = self.refused.get(code, 0) + count
+        self.refused[code_of(error)] += count
 
     def outcomes(self) -> dict[str, int]:
         """Calls by outcome, "ok" first; outcomes that never occurred are left out, but "ok"."""
         self.fold()
-        found = {"ok": sum(self.buckets) - sum(self.failed.values())}
-        for counts in (self.failed, self.refused):
-            for code, count in counts.items():
-                found[code] = found.get(code, 0) + count
-        return found
+        found = Counter(ok=sum(self.buckets) - self.failed.total())
+        found.update(self.failed)
+        found.update(self.refused)
+        return dict(found)
 
     def latency(self) -> Latency:
         """The histogram."""
@@ -103,9 +100,8 @@ class Tally:
         self.seconds += other.seconds
         self.busy_ns += other.busy_ns
         self.peak = max(self.peak, other.peak)
-        for mine, others in ((self.failed, other.failed), (self.refused, other.refused)):
-            for code, count in others.items():
-                mine[code] = mine.get(code, 0) + count
+        self.failed.update(other.failed)
+        self.refused.update(other.refused)
 
 
 def total(plugins: Iterable[Plugin], gone: Tally) -> Tally:
@@ -123,6 +119,11 @@ def figures(plugins: Iterable[Plugin]) -> tuple[PluginStatistics, ...]:
     for plugin in plugins:
         families.setdefault(id(plugin.tally), []).append(plugin)
     return tuple(_figures(family) for family in families.values())
+
+
+def figures_of(plugin: Plugin, plugins: Iterable[Plugin]) -> PluginStatistics:
+    """Of one of them, or of one that is not (any more)."""
+    return _figures([other for other in plugins if other.tally is plugin.tally] or [plugin])
 
 
 def _figures(family: list[Plugin]) -> PluginStatistics:
